@@ -1,0 +1,56 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{AccountId, Micros, Role, Scope, TokenId, UnixMillis};
+
+/// An account as operators list it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Account {
+    pub id: AccountId,
+    pub name: String,
+    pub roles: Vec<Role>,
+    pub wallet_address: Option<String>,
+    pub balance_micros: Micros,
+    pub created_at: UnixMillis,
+}
+
+/// `GET /v1/me`: who the token speaks for, and what it may do.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    pub id: AccountId,
+    pub name: String,
+    pub roles: Vec<Role>,
+    pub scope: Scope,
+    pub wallet_address: Option<String>,
+    pub currency: String,
+    pub balance_micros: Micros,
+}
+
+/// `POST /v1/tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What the token is for, 1 to 64 characters.
+    pub name: String,
+    pub scope: Scope,
+}
+
+/// An access token without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    pub id: TokenId,
+    pub name: String,
+    pub scope: Scope,
+    pub created_at: UnixMillis,
+    pub last_used_at: Option<UnixMillis>,
+}
+
+/// A token just made: the one time its secret is shown.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreatedToken {
+    pub id: TokenId,
+    pub name: String,
+    pub scope: Scope,
+    pub created_at: UnixMillis,
+    pub token: String,
+}

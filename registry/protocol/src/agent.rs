@@ -1,0 +1,160 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotStatus,
+    TaskId, WorkerName,
+};
+
+/// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HeartbeatRequest {
+    /// Names the machine across restarts; a second machine on one token is refused.
+    pub machine_id: String,
+    /// Names this start of the agent.
+    pub boot_id: String,
+    pub hostname: String,
+    pub agent_version: String,
+    pub os: String,
+    pub local_ip: Option<String>,
+    /// `address:port` where the agent serves `/metrics`.
+    pub metrics_listen: String,
+    /// False when scenes cannot be isolated and the owner did not accept that.
+    pub accepts_tasks: bool,
+    /// Why it does not accept tasks.
+    pub refusal: Option<String>,
+    /// The last heartbeat before a clean stop: the worker is `stopped`, not `lost`.
+    pub stopping: bool,
+    pub blender: Vec<BlenderInstall>,
+    pub cpu: Option<Cpu>,
+    pub memory_total_bytes: Option<u64>,
+    pub memory_used_bytes: Option<u64>,
+    pub gpus: Vec<Gpu>,
+    pub slots: Vec<ReportedSlot>,
+    /// Every lease the agent still holds, results waiting to be sent included.
+    pub attempts: Vec<AttemptReport>,
+}
+
+/// One slot as its agent reports it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReportedSlot {
+    pub slot: u32,
+    pub gpu_uuid: Option<String>,
+    pub status: SlotStatus,
+    pub attempt_id: Option<AttemptId>,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AttemptReport {
+    pub attempt_id: AttemptId,
+    pub progress_ratio: Option<f64>,
+    pub elapsed_seconds: Option<f64>,
+    pub remaining_seconds: Option<f64>,
+}
+
+/// The registry's answer to a heartbeat: what is held, wanted, earned, and how to go on.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HeartbeatResponse {
+    pub worker_name: WorkerName,
+    pub wallet_address: Option<String>,
+    pub desired: DesiredState,
+    /// One entry for each attempt the heartbeat named.
+    pub leases: Vec<HeldLease>,
+    pub heartbeat_seconds: u32,
+    pub lease_seconds: u32,
+    /// How often to send the exposition text; null: not at all.
+    pub relay_interval_seconds: Option<u32>,
+    pub earned: Earned,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HeldLease {
+    pub attempt_id: AttemptId,
+    pub state: LeaseState,
+}
+
+/// What this worker has earned, all time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Earned {
+    pub currency: String,
+    pub earnings_micros: Micros,
+    pub points: i64,
+}
+
+/// `POST /v1/agent/leases`: asks once for all free slots, waiting for work if there is none.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// Names the asking: the same one again gets the same leases again.
+    pub ask_id: String,
+    pub slots: Vec<u32>,
+    /// At most 25.
+    pub wait_seconds: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LeasesResponse {
+    pub leases: Vec<Lease>,
+}
+
+/// The right to render one task on one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lease {
+    /// The attempt's id.
+    pub id: AttemptId,
+    pub slot: u32,
+    pub task_id: TaskId,
+    pub job_id: JobId,
+    pub frames: FrameRange,
+    pub scene_sha256: String,
+    pub scene_bytes: u64,
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    /// Counted by the agent from the sending of the request that this answers.
+    pub lease_seconds: u32,
+    /// How much of the task's time-out is left.
+    pub timeout_seconds: u32,
+}
+
+/// `PUT /v1/agent/leases/{id}/frames/{n}`: the frame as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoredFrame {
+    pub frame: i32,
+    pub sha256: String,
+    pub size_bytes: u64,
+    pub width: u32,
+    pub height: u32,
+}
+
+/// `POST /v1/agent/leases/{id}/complete`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteRequest {
+    pub render_seconds: f64,
+}
+
+/// `POST /v1/agent/leases/{id}/fail`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailRequest {
+    /// What went wrong, in words for the job's creator; at most 2,000 characters are kept.
+    pub error: String,
+    pub render_seconds: Option<f64>,
+}
+
+/// `POST /v1/agent/leases/{id}/release`: gives the task back unrendered, blaming nobody.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    pub reason: String,
+}
+
+/// How an attempt ended, the same answer each time the same end is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptEnded {
+    pub attempt_id: AttemptId,
+    pub status: crate::AttemptStatus,
+    /// What it earned; null unless it completed.
+    pub reward_micros: Option<Micros>,
+}

@@ -1,0 +1,60 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{AttemptStatus, Micros, UnixMillis};
+
+/// Attempts by status; the counts sum to all attempts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCounts {
+    pub completed: i64,
+    pub failed: i64,
+    pub pending: i64,
+    pub paused: i64,
+    pub running: i64,
+    pub expired: i64,
+    pub released: i64,
+    pub cancelled: i64,
+}
+
+impl TaskCounts {
+    /// The counter of one status.
+    pub fn of(&mut self, status: AttemptStatus) -> &mut i64 {
+        match status {
+            AttemptStatus::Completed => &mut self.completed,
+            AttemptStatus::Failed => &mut self.failed,
+            AttemptStatus::Pending => &mut self.pending,
+            AttemptStatus::Paused => &mut self.paused,
+            AttemptStatus::Running => &mut self.running,
+            AttemptStatus::Expired => &mut self.expired,
+            AttemptStatus::Released => &mut self.released,
+            AttemptStatus::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
+/// One bucket of a chart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SeriesPoint {
+    /// When the bucket begins.
+    pub at: UnixMillis,
+    pub earnings_micros: Micros,
+    pub completed: i64,
+    pub failed: i64,
+}
+
+/// `GET /v1/summary`, `/v1/earnings` and `/v1/workers/{id}/statistics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Earnings {
+    pub currency: String,
+    /// Posted rewards in the range.
+    pub earnings_micros: Micros,
+    /// Rewards that wait for an audit.
+    pub pending_micros: Micros,
+    /// What the account holds now.
+    pub balance_micros: Micros,
+    /// What was ever sent to its wallet.
+    pub paid_out_micros: Micros,
+    pub points: i64,
+    pub tasks: TaskCounts,
+    pub series: Vec<SeriesPoint>,
+}

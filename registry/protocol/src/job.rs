@@ -1,0 +1,59 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{FrameRange, JobId, JobStatus, Micros, UnixMillis};
+
+/// The `settings` part of `POST /v1/jobs`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobSettings {
+    pub name: String,
+    pub frames: FrameRange,
+    /// How many frames one task renders.
+    #[serde(default = "one")]
+    pub frames_per_task: u32,
+    /// What the job pays for one frame.
+    pub frame_cost_micros: Micros,
+    /// Both or neither; without them the scene's own size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// How long one attempt may take, whatever its heartbeats say; by default an hour a frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_timeout_seconds: Option<u32>,
+    /// Names a scene that this account uploaded before, instead of the `scene` part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scene_sha256: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A job as its creator sees it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    pub id: JobId,
+    pub name: String,
+    pub status: JobStatus,
+    /// Why it failed, in words for its creator.
+    pub error: Option<String>,
+    pub frames: FrameRange,
+    pub frames_per_task: u32,
+    pub frames_total: i64,
+    /// Frames of completed tasks.
+    pub frames_completed: i64,
+    pub tasks_total: i64,
+    pub tasks_completed: i64,
+    pub tasks_failed: i64,
+    pub tasks_running: i64,
+    pub currency: String,
+    /// What the whole job costs; what was not rendered comes back when it ends.
+    pub cost_micros: Micros,
+    /// What its completed tasks have cost.
+    pub spent_micros: Micros,
+    pub scene_sha256: String,
+    pub created_at: UnixMillis,
+    pub completed_at: Option<UnixMillis>,
+}

@@ -1,0 +1,43 @@
+//! What the registry, its agents and its clients say to each other.
+//!
+//! Shapes only: no I/O, no clock, no randomness. Field names are the contract's
+//! words; times are RFC 3339 UTC with milliseconds, durations end in `_seconds`,
+//! sizes in `_bytes`, ratios run from 0 to 1, and money is integer micros of the
+//! network's one currency. What is not known is `null`, never zero.
+
+mod account;
+mod agent;
+mod earnings;
+mod frames;
+mod history;
+mod ids;
+mod job;
+mod list;
+mod money;
+mod problem;
+mod status;
+mod time;
+mod worker;
+
+pub use account::{Account, CreatedToken, Me, NewToken, Token};
+pub use agent::{
+    AttemptEnded, AttemptReport, CompleteRequest, Earned, FailRequest, HeartbeatRequest, HeartbeatResponse,
+    HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot, StoredFrame,
+};
+pub use earnings::{Earnings, SeriesPoint, TaskCounts};
+pub use frames::{FrameRange, FrameRangeError};
+pub use history::HistoryRow;
+pub use ids::{AccountId, AttemptId, IdError, JobId, TaskId, TokenId, TransferId, WorkerId};
+pub use job::{Job, JobSettings};
+pub use list::List;
+pub use money::{FeeRatio, Micros, MoneyError};
+pub use problem::Problem;
+pub use status::{
+    AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, RewardStatus, Role, Scope,
+    SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
+};
+pub use time::UnixMillis;
+pub use worker::{
+    BlenderInstall, Cpu, Gpu, NewWorker, PatchWorker, Slot, SlotReason, Worker, WorkerConfig, WorkerName,
+    WorkerNameError,
+};

@@ -1,0 +1,215 @@
+//! The words for where things stand. Each set is closed: an unknown word is an error, not a default.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A word that is not one of its set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{word}' is not one of: {allowed}")]
+pub struct UnknownWord {
+    word: String,
+    allowed: &'static str,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok($name::$variant),)+
+                    _ => Err(UnknownWord {
+                        word: word.chars().take(40).collect(),
+                        allowed: concat!($($word, " "),+).trim_ascii_end(),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+words!(
+    /// Where a worker stands, in the order in which it needs attention.
+    WorkerStatus {
+        /// Three heartbeats missed, or it said goodbye: see [`OfflineReason`].
+        Offline = "offline",
+        Paused = "paused",
+        /// Finishes what it has and takes nothing new.
+        Draining = "draining",
+        Busy = "busy",
+        Idle = "idle",
+    }
+);
+
+words!(
+    /// Why a worker is offline. Only `lost` alerts anybody.
+    OfflineReason {
+        NeverConnected = "never_connected",
+        /// It said goodbye: SIGTERM, app quit, sleep, shutdown.
+        Stopped = "stopped",
+        Lost = "lost",
+    }
+);
+
+words!(
+    /// What the owner wants of a worker.
+    DesiredState {
+        Active = "active",
+        Paused = "paused",
+        Draining = "draining",
+    }
+);
+
+words!(
+    /// Where one slot of a worker stands.
+    SlotStatus {
+        Idle = "idle",
+        Busy = "busy",
+        Paused = "paused",
+        Draining = "draining",
+    }
+);
+
+words!(
+    /// Where a job stands.
+    JobStatus {
+        Pending = "pending",
+        Running = "running",
+        Paused = "paused",
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+);
+
+words!(
+    /// Where a task stands.
+    TaskStatus {
+        Pending = "pending",
+        Running = "running",
+        Paused = "paused",
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+);
+
+words!(
+    /// Where an attempt stands. The first three hold a lease; the rest have ended.
+    AttemptStatus {
+        /// Leased, not yet rendering.
+        Pending = "pending",
+        Running = "running",
+        /// Held by a pause.
+        Paused = "paused",
+        Completed = "completed",
+        Failed = "failed",
+        Expired = "expired",
+        Released = "released",
+        Cancelled = "cancelled",
+    }
+);
+
+words!(
+    /// Where an attempt's reward stands. Rewards are posted with the completion until audits hold some back.
+    RewardStatus {
+        Posted = "posted",
+    }
+);
+
+words!(
+    /// What an account may do. An account can hold several.
+    Role {
+        /// Contributes workers and is paid.
+        Provider = "provider",
+        /// Submits jobs and pays.
+        Creator = "creator",
+        /// Runs the network and sees all of it.
+        Operator = "operator",
+    }
+);
+
+words!(
+    /// What a token opens.
+    Scope {
+        /// Numbers and history: for Prometheus, Grafana and scripts. Never config files, scenes, frames or logs.
+        Read = "read",
+        /// Everything the account may do.
+        Full = "full",
+    }
+);
+
+words!(
+    /// What the registry says of a lease that an agent holds.
+    LeaseState {
+        Held = "held",
+        /// The task has another attempt, or has ended: stop rendering it.
+        Lost = "lost",
+    }
+);
+
+words!(
+    /// The width of a chart's buckets.
+    Interval {
+        Hour = "hour",
+        Day = "day",
+        Month = "month",
+    }
+);
+
+impl JobStatus {
+    pub fn has_ended(self) -> bool {
+        matches!(self, JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled)
+    }
+}
+
+impl TaskStatus {
+    pub fn has_ended(self) -> bool {
+        matches!(self, TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled)
+    }
+}
+
+impl AttemptStatus {
+    pub fn has_ended(self) -> bool {
+        !matches!(self, AttemptStatus::Pending | AttemptStatus::Running | AttemptStatus::Paused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AttemptStatus, TaskStatus};
+
+    #[test]
+    fn words_round_trip_and_strangers_are_named() {
+        for status in AttemptStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+            assert_eq!(serde_json::to_string(status).unwrap(), format!("\"{status}\""));
+        }
+        let error = "done".parse::<TaskStatus>().unwrap_err().to_string();
+        assert_eq!(error, "'done' is not one of: pending running paused completed failed cancelled");
+    }
+}
