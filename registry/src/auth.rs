@@ -1,0 +1,227 @@
+//! Who a request speaks for and what it may do: every role and ownership check stands in this file.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Method, header};
+use pictor_protocol::{AccountId, Role, Scope, TokenId, UnixMillis, WorkerId};
+use sha2::{Digest, Sha256};
+use sqlx::{AnyConnection, Row};
+
+use crate::App;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+
+/// How stale a token's `last_used_at` may be: it is for people to read, not worth a write a request.
+const LAST_USED_MILLIS: i64 = 60_000;
+
+/// A token just made: its text, shown once, and its hash, kept.
+pub struct NewSecret {
+    pub text: String,
+    pub sha256: [u8; 32],
+}
+
+/// 256 random bits behind a prefix and before a checksum, so that a leaked one can be found and told from noise.
+pub fn new_token(clock: &Clock) -> NewSecret {
+    let secret = hex::encode(clock.random::<32>());
+    let text = format!("pictor_{secret}{:08x}", crc32fast::hash(secret.as_bytes()));
+    let sha256 = digest(&text);
+    NewSecret { text, sha256 }
+}
+
+/// Random 256-bit secrets need no slow hash. Looking a hash up in an index tells an attacker nothing
+/// about the secret it belongs to, so this is the comparison in constant time.
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The account behind a token of a person or a program.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub account_id: AccountId,
+    pub name: String,
+    pub roles: Vec<Role>,
+    pub scope: Scope,
+    pub wallet_address: Option<String>,
+}
+
+impl Caller {
+    pub fn is_operator(&self) -> bool {
+        self.roles.contains(&Role::Operator)
+    }
+
+    /// Operators see every account's things, others their own.
+    pub fn may_see(&self, owner: AccountId) -> bool {
+        self.is_operator() || self.account_id == owner
+    }
+
+    /// The account to which lists are narrowed; an operator's are not.
+    pub fn account_filter(&self) -> Option<AccountId> {
+        (!self.is_operator()).then_some(self.account_id)
+    }
+
+    /// Config files, scenes, frames and logs are not for tokens that only read numbers.
+    pub fn require_full(&self) -> Result<()> {
+        match self.scope {
+            Scope::Full => Ok(()),
+            Scope::Read => {
+                Err(Error::Forbidden("this needs a token of scope full; this one's is read".to_owned()))
+            }
+        }
+    }
+
+    fn require_role(self, role: Role) -> Result<Caller> {
+        if self.roles.contains(&role) || self.is_operator() {
+            return Ok(self);
+        }
+        Err(Error::Forbidden(format!("this needs an account with the role {role}")))
+    }
+}
+
+/// A caller with the role `provider` (or an operator).
+pub struct Provider(pub Caller);
+/// A caller with the role `creator` (or an operator).
+pub struct Creator(pub Caller);
+/// A caller with the role `operator`.
+pub struct Operator(pub Caller);
+
+/// An agent, speaking for its one worker and for nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct Agent {
+    pub worker_id: WorkerId,
+    pub account_id: AccountId,
+    pub token_id: TokenId,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller> {
+        let found = token_row(parts, app).await?;
+        if found.worker_id.is_some() {
+            return Err(Error::Forbidden("a worker's token opens the agent's calls only".to_owned()));
+        }
+        let caller = Caller {
+            account_id: found.account_id,
+            name: found.account_name,
+            roles: found.roles,
+            scope: found.scope,
+            wallet_address: found.wallet_address,
+        };
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            caller.require_full()?;
+        }
+        let stale = found.last_used_at.is_none_or(|used| app.clock.now().0 - used.0 > LAST_USED_MILLIS);
+        if stale {
+            let (token_id, now) = (found.token_id, app.clock.now());
+            app.db.write(move |conn| Box::pin(touch(conn, token_id, now))).await?;
+        }
+        Ok(caller)
+    }
+}
+
+macro_rules! with_role {
+    ($name:ident, $role:expr) => {
+        impl FromRequestParts<App> for $name {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<$name> {
+                Caller::from_request_parts(parts, app).await?.require_role($role).map($name)
+            }
+        }
+    };
+}
+
+with_role!(Provider, Role::Provider);
+with_role!(Creator, Role::Creator);
+with_role!(Operator, Role::Operator);
+
+impl FromRequestParts<App> for Agent {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Agent> {
+        let found = token_row(parts, app).await?;
+        let Some(worker_id) = found.worker_id else {
+            return Err(Error::Forbidden(
+                "this call is an agent's: it needs the token of a config file".to_owned(),
+            ));
+        };
+        let agent = Agent { worker_id, account_id: found.account_id, token_id: found.token_id };
+        if found.last_used_at.is_none() {
+            let now = app.clock.now();
+            app.db.write(move |conn| Box::pin(first_use(conn, agent, now))).await?;
+        }
+        Ok(agent)
+    }
+}
+
+struct TokenRow {
+    token_id: TokenId,
+    account_id: AccountId,
+    worker_id: Option<WorkerId>,
+    scope: Scope,
+    last_used_at: Option<UnixMillis>,
+    account_name: String,
+    roles: Vec<Role>,
+    wallet_address: Option<String>,
+}
+
+async fn token_row(parts: &Parts, app: &App) -> Result<TokenRow> {
+    let bearer = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or(Error::Unauthorized)?;
+    let row = sqlx::query(
+        "SELECT t.id, t.account_id, t.worker_id, t.scope, t.last_used_at, a.name, a.roles, a.wallet_address
+         FROM tokens t JOIN accounts a ON a.id = t.account_id
+         WHERE t.sha256 = $1 AND t.revoked_at IS NULL",
+    )
+    .bind(digest(bearer).to_vec())
+    .fetch_optional(&mut *app.db.read().await?)
+    .await?
+    .ok_or(Error::Unauthorized)?;
+    let worker_id: Option<String> = row.try_get("worker_id")?;
+    let roles: String = row.try_get("roles")?;
+    let stored = |text: String| anyhow::anyhow!("a token's row holds {text}");
+    Ok(TokenRow {
+        token_id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
+        account_id: row.try_get::<String, _>("account_id")?.parse().map_err(anyhow::Error::from)?,
+        worker_id: worker_id.map(|id| id.parse()).transpose().map_err(anyhow::Error::from)?,
+        scope: row.try_get::<String, _>("scope")?.parse().map_err(anyhow::Error::from)?,
+        last_used_at: row.try_get::<Option<i64>, _>("last_used_at")?.map(UnixMillis),
+        account_name: row.try_get("name")?,
+        roles: roles
+            .split(',')
+            .map(str::parse)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|_| stored(roles.clone()))?,
+        wallet_address: row.try_get("wallet_address")?,
+    })
+}
+
+async fn touch(conn: &mut AnyConnection, token: TokenId, now: UnixMillis) -> Result<()> {
+    sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1")
+        .bind(token.to_string())
+        .bind(now.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The first use of a worker's newest token disconnects whoever uses the older one.
+async fn first_use(conn: &mut AnyConnection, agent: Agent, now: UnixMillis) -> Result<()> {
+    touch(conn, agent.token_id, now).await?;
+    sqlx::query(
+        "UPDATE tokens SET revoked_at = $3
+         WHERE worker_id = $1 AND id <> $2 AND revoked_at IS NULL AND last_used_at IS NOT NULL",
+    )
+    .bind(agent.worker_id.to_string())
+    .bind(agent.token_id.to_string())
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}

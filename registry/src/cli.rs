@@ -1,0 +1,42 @@
+//! The command line: one module a group of commands.
+
+mod account;
+pub mod job;
+mod serve;
+
+use clap::{Parser, Subcommand};
+
+/// Worker setup, task assignment and the earnings ledger of My Workers
+#[derive(Debug, Parser)]
+#[command(name = "pictor-registry", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API until SIGTERM or Ctrl-C
+    Serve(Box<serve::ServeArgs>),
+    /// Make accounts and their tokens, and give them money to spend
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Submit jobs and fetch their frames
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Print the API as an OpenAPI 3.1 document
+    Openapi,
+}
+
+/// Runs one command; an error in `anyhow` is for people, and `config::BadConfiguration` among them is exit code 78.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Serve(args) => serve::run(*args).await,
+        Command::Account(command) => account::run(command).await,
+        Command::Job(command) => job::run(command).await,
+        Command::Openapi => {
+            println!("{}", crate::openapi().to_pretty_json()?);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `pictor-registry account`: works on the database itself, beside a registry that runs on it.
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use pictor_protocol::{AccountId, Micros, Role, Scope, TokenId};
+use serde_json::json;
+
+use crate::accounts::{self, store};
+use crate::auth;
+use crate::clock::Clock;
+use crate::config::DatabaseArgs;
+use crate::db::Db;
+use crate::earnings::store::{Book, balance, credit};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Make an account, and a first token of scope full
+    Create(CreateArgs),
+    /// Make one more token for an account; it is shown once
+    Token(TokenArgs),
+    /// Give an account money to spend
+    Credit(CreditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// The account's name
+    name: String,
+    /// What the account may do: provider, creator, operator; may be given several times
+    #[arg(long = "role", env = "PICTOR_ROLE", required = true, value_delimiter = ',')]
+    roles: Vec<Role>,
+    /// Where the provider's payouts go
+    #[arg(long, env = "PICTOR_WALLET", value_name = "ADDRESS")]
+    wallet: Option<String>,
+    /// Print {"account_id", "token"}
+    #[arg(long, env = "PICTOR_JSON")]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArgs {
+    /// The account's name
+    name: String,
+    /// read: numbers and history, for Prometheus, Grafana and scripts; full: everything the account may do
+    #[arg(long, env = "PICTOR_SCOPE", default_value = "read")]
+    scope: Scope,
+    /// Print {"account_id", "token"}
+    #[arg(long, env = "PICTOR_JSON")]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreditArgs {
+    /// The account's name
+    name: String,
+    /// How much, in units of the network's currency, such as 12.50
+    amount: Micros,
+    /// Names this credit: given again with the same key, it is the same one
+    #[arg(long, env = "PICTOR_KEY")]
+    key: Option<String>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+pub(super) async fn run(command: AccountCommand) -> anyhow::Result<()> {
+    match command {
+        AccountCommand::Create(args) => create(args).await,
+        AccountCommand::Token(args) => token(args).await,
+        AccountCommand::Credit(args) => give(args).await,
+    }
+}
+
+async fn create(args: CreateArgs) -> anyhow::Result<()> {
+    let (db, clock) = (Db::open(&args.database.database).await?, Clock::system());
+    let account = store::NewAccount {
+        id: clock.id(AccountId::from_parts),
+        name: accounts::account_name(&args.name)?,
+        roles: args.roles,
+        wallet_address: args.wallet.as_deref().map(accounts::wallet_address).transpose()?,
+    };
+    let (secret, now) = (auth::new_token(&clock), clock.now());
+    let id = account.id;
+    let first = store::NewTokenRow {
+        id: clock.id(TokenId::from_parts),
+        account_id: id,
+        worker_id: None,
+        name: "made with the account".to_owned(),
+        scope: Scope::Full,
+        sha256: secret.sha256,
+    };
+    db.write(move |conn| {
+        let (account, first) = (account.clone(), first.clone());
+        Box::pin(async move {
+            store::create(conn, &account, now).await?;
+            store::add_token(conn, &first, now).await
+        })
+    })
+    .await?;
+    show(id, &secret.text, args.json);
+    Ok(())
+}
+
+async fn token(args: TokenArgs) -> anyhow::Result<()> {
+    let (db, clock) = (Db::open(&args.database.database).await?, Clock::system());
+    let account_id = find(&db, &args.name).await?;
+    let (secret, now) = (auth::new_token(&clock), clock.now());
+    let new = store::NewTokenRow {
+        id: clock.id(TokenId::from_parts),
+        account_id,
+        worker_id: None,
+        name: "made on the command line".to_owned(),
+        scope: args.scope,
+        sha256: secret.sha256,
+    };
+    db.write(move |conn| {
+        let new = new.clone();
+        Box::pin(async move { store::add_token(conn, &new, now).await })
+    })
+    .await?;
+    show(account_id, &secret.text, args.json);
+    Ok(())
+}
+
+async fn give(args: CreditArgs) -> anyhow::Result<()> {
+    let (db, clock) = (Db::open(&args.database.database).await?, Clock::system());
+    let account_id = find(&db, &args.name).await?;
+    let key = args.key.unwrap_or_else(|| hex::encode(clock.random::<16>()));
+    let (now, amount) = (clock.now(), args.amount);
+    let (given, held) = db
+        .write(move |conn| {
+            let key = key.clone();
+            Box::pin(async move {
+                let given = credit(conn, account_id, &key, amount, now).await?;
+                Ok((given, balance(conn, &Book::Account(account_id)).await?))
+            })
+        })
+        .await?;
+    let done = if given { "was given" } else { "had been given under this key before:" };
+    println!("{} {done} {amount}; the account holds {held}", args.name);
+    Ok(())
+}
+
+async fn find(db: &Db, name: &str) -> anyhow::Result<AccountId> {
+    let found = store::find(&mut *db.read().await?, name).await?;
+    found.with_context(|| format!("there is no account named '{name}'"))
+}
+
+fn show(account_id: AccountId, token: &str, as_json: bool) {
+    if as_json {
+        println!("{}", json!({ "account_id": account_id, "token": token }));
+    } else {
+        println!("account {account_id}\ntoken   {token}\nThe token is shown this once: keep it.");
+    }
+}

@@ -1,0 +1,22 @@
+//! What work earns: the ledger, the figures that providers see, and the history of their attempts.
+
+mod check;
+mod filter;
+mod history;
+mod period;
+pub mod store;
+mod summary;
+
+pub use check::{Finding, check_once, ledger_check_loop};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::App;
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(history::list))
+        .routes(routes!(summary::of_account))
+        .routes(routes!(summary::earnings))
+        .routes(routes!(summary::of_worker))
+}

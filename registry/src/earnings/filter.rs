@@ -1,0 +1,99 @@
+//! A WHERE clause put together from fixed parts, with what they compare against as parameters.
+
+use pictor_protocol::{AccountId, WorkerId};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::QueryAs;
+use sqlx::{Any, AssertSqlSafe, FromRow};
+
+/// Whose rows are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Of {
+    /// The whole network, for its operators.
+    All,
+    Account(AccountId),
+    Worker(WorkerId),
+}
+
+impl Of {
+    pub(super) fn account(account_id: Option<AccountId>) -> Of {
+        account_id.map_or(Of::All, Of::Account)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Value {
+    Integer(i64),
+    Text(String),
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Filter {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    /// `condition` is SQL in which each `$?` stands for `value`.
+    pub(super) fn text(&mut self, condition: &'static str, value: impl Into<String>) -> &mut Filter {
+        self.push(condition, Value::Text(value.into()))
+    }
+
+    /// `condition` is SQL in which each `$?` stands for `value`.
+    pub(super) fn integer(&mut self, condition: &'static str, value: i64) -> &mut Filter {
+        self.push(condition, Value::Integer(value))
+    }
+
+    /// `column` equals one of `values`.
+    pub(super) fn one_of(&mut self, column: &'static str, values: &[impl ToString]) -> &mut Filter {
+        let places: Vec<String> = values
+            .iter()
+            .map(|value| {
+                self.values.push(Value::Text(value.to_string()));
+                format!("${}", self.values.len())
+            })
+            .collect();
+        self.conditions.push(format!("{column} IN ({})", places.join(", ")));
+        self
+    }
+
+    fn push(&mut self, condition: &'static str, value: Value) -> &mut Filter {
+        self.values.push(value);
+        self.conditions.push(condition.replace("$?", &format!("${}", self.values.len())));
+        self
+    }
+
+    /// `select`, the conditions, and what comes `after` them.
+    pub(super) fn query<T>(&self, select: &'static str, after: &'static str) -> Selected<T>
+    where
+        T: for<'r> FromRow<'r, AnyRow>,
+    {
+        self.select(format!("{select} WHERE {} {after}", self.conditions()))
+    }
+
+    /// As [`Filter::query`], of the first `limit` rows.
+    pub(super) fn limited<T>(&self, select: &'static str, after: &'static str, limit: i64) -> Selected<T>
+    where
+        T: for<'r> FromRow<'r, AnyRow>,
+    {
+        self.select(format!("{select} WHERE {} {after} LIMIT ${}", self.conditions(), self.values.len() + 1))
+            .bind(limit)
+    }
+
+    fn conditions(&self) -> String {
+        if self.conditions.is_empty() { "1 = 1".to_owned() } else { self.conditions.join(" AND ") }
+    }
+
+    fn select<T>(&self, sql: String) -> Selected<T>
+    where
+        T: for<'r> FromRow<'r, AnyRow>,
+    {
+        // Safe: every part is a literal of this crate; what callers sent is only ever bound.
+        let query = sqlx::query_as(AssertSqlSafe(sql));
+        self.values.iter().fold(query, |query, value| match value {
+            Value::Integer(value) => query.bind(*value),
+            Value::Text(value) => query.bind(value.clone()),
+        })
+    }
+}
+
+type Selected<T> = QueryAs<'static, Any, T, AnyArguments>;

@@ -1,0 +1,294 @@
+//! The history of attempts: one page as JSON, or all of it as CSV.
+
+use std::fmt::Write as _;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use pictor_protocol::{
+    AttemptId, AttemptStatus, HistoryRow, List, Micros, RewardStatus, UnixMillis, WorkerId,
+};
+use serde::Deserialize;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, FromRow, Row};
+use utoipa::{IntoParams, ToSchema};
+
+use super::filter::Filter;
+use crate::App;
+use crate::auth::Provider;
+use crate::error::{Error, Json, Query, Result};
+
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+const CSV_HEADER: &str = "id,task_id,job_id,worker_id,slot,gpu_uuid,gpu_name,status,error,progress_ratio,\
+    render_seconds,currency,cost_micros,reward_micros,reward_status,started_at,completed_at\r\n";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HistoryQuery {
+    worker: Option<WorkerId>,
+    /// A GPU's UUID.
+    gpu: Option<String>,
+    /// Attempts of workers that carry this tag.
+    tag: Option<String>,
+    /// Statuses, separated by commas.
+    status: Option<String>,
+    /// Leased at this moment or later.
+    from: Option<UnixMillis>,
+    /// Leased before this moment.
+    to: Option<UnixMillis>,
+    /// A part of a job's or task's id.
+    search: Option<String>,
+    /// At most 1,000; 100 unless given. CSV without it is the whole history.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+}
+
+/// Attempts, newest first; an operator's are the whole network's.
+#[utoipa::path(get, path = "/v1/attempts", params(HistoryQuery), responses((status = 200, body = List<HistoryRow>)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Provider(caller): Provider,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Response> {
+    let mut filter = query.filter()?;
+    if let Some(account) = caller.account_filter() {
+        filter.text("attempts.account_id = $?", account);
+    }
+    let before = query.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(position).transpose()?;
+    if query.limit.is_some_and(|limit| limit == 0 || limit > LIMIT_MAX) {
+        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
+    }
+    if query.format == Format::Csv {
+        return Ok(csv(app, filter, before, query.limit));
+    }
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    let currency = app.settings.currency.clone();
+    let (items, next) = page(&mut *app.db.read().await?, &filter, before, limit, &currency).await?;
+    Ok(Json(List { items, next_cursor: next.map(cursor) }).into_response())
+}
+
+impl HistoryQuery {
+    fn filter(&self) -> Result<Filter> {
+        let mut filter = Filter::default();
+        if let Some(worker) = self.worker {
+            filter.text("attempts.worker_id = $?", worker);
+        }
+        if let Some(gpu) = given(self.gpu.as_deref()) {
+            filter.text("attempts.gpu_uuid = $?", gpu);
+        }
+        if let Some(tag) = given(self.tag.as_deref()) {
+            // Tags are kept as a JSON list: one is in it when taking it out changes the text.
+            let quoted = serde_json::to_string(tag).map_err(anyhow::Error::from)?;
+            filter.text(
+                "attempts.worker_id IN (SELECT id FROM workers WHERE REPLACE(tags, $?, '') <> tags)",
+                quoted,
+            );
+        }
+        if let Some(statuses) = given(self.status.as_deref()) {
+            let statuses: std::result::Result<Vec<AttemptStatus>, _> =
+                statuses.split(',').map(str::parse).collect();
+            filter.one_of(
+                "attempts.status",
+                &statuses.map_err(|error| Error::Invalid(format!("status: {error}")))?,
+            );
+        }
+        if let Some(from) = self.from {
+            filter.integer("attempts.leased_at >= $?", from.0);
+        }
+        if let Some(to) = self.to {
+            filter.integer("attempts.leased_at < $?", to.0);
+        }
+        if let Some(search) = given(self.search.as_deref()) {
+            let literal = search.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            filter.text(
+                "(attempts.job_id LIKE $? ESCAPE '\\' OR attempts.task_id LIKE $? ESCAPE '\\')",
+                format!("%{literal}%"),
+            );
+        }
+        Ok(filter)
+    }
+}
+
+fn given(text: Option<&str>) -> Option<&str> {
+    text.map(str::trim).filter(|text| !text.is_empty())
+}
+
+fn cursor(last: AttemptId) -> String {
+    URL_SAFE_NO_PAD.encode(last.to_string())
+}
+
+fn position(cursor: &str) -> Result<AttemptId> {
+    let refused = || Error::Invalid("cursor: not one that this list gave out".to_owned());
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
+    String::from_utf8(bytes).ok().and_then(|id| id.parse().ok()).ok_or_else(refused)
+}
+
+/// One page and, unless it is the last, the attempt after which the next begins.
+async fn page(
+    conn: &mut AnyConnection,
+    filter: &Filter,
+    before: Option<AttemptId>,
+    limit: u32,
+    currency: &str,
+) -> Result<(Vec<HistoryRow>, Option<AttemptId>)> {
+    let mut filter = filter.clone();
+    if let Some(before) = before {
+        filter.text("attempts.id < $?", before);
+    }
+    // One row more than asked for tells whether there is a next page. Ids sort by the time of the lease.
+    let rows: Vec<Stored> = filter
+        .limited(
+            "SELECT id, task_id, job_id, worker_id, slot, gpu_uuid, gpu_name, status, error, progress_ratio,
+                    render_seconds, cost_micros, reward_micros, started_at, ended_at FROM attempts",
+            "ORDER BY attempts.id DESC",
+            i64::from(limit) + 1,
+        )
+        .fetch_all(conn)
+        .await?;
+    let more = rows.len() > limit as usize;
+    let items: Vec<HistoryRow> = rows
+        .into_iter()
+        .take(limit as usize)
+        .map(|Stored(row)| HistoryRow { currency: currency.to_owned(), ..row })
+        .collect();
+    let next = if more { items.last().map(|row| row.id) } else { None };
+    Ok((items, next))
+}
+
+/// A row as stored: without the currency, which is the network's.
+struct Stored(HistoryRow);
+
+impl<'r> FromRow<'r, AnyRow> for Stored {
+    fn from_row(row: &'r AnyRow) -> std::result::Result<Stored, sqlx::Error> {
+        let reward_micros = row.try_get::<Option<i64>, _>("reward_micros")?.map(Micros);
+        Ok(Stored(HistoryRow {
+            id: parsed(row, "id")?,
+            task_id: parsed(row, "task_id")?,
+            job_id: parsed(row, "job_id")?,
+            worker_id: parsed(row, "worker_id")?,
+            slot: u32::try_from(row.try_get::<i64, _>("slot")?).map_err(|cause| column("slot", cause))?,
+            gpu_uuid: row.try_get("gpu_uuid")?,
+            gpu_name: row.try_get("gpu_name")?,
+            status: parsed(row, "status")?,
+            error: row.try_get("error")?,
+            progress_ratio: row.try_get("progress_ratio")?,
+            render_seconds: row.try_get("render_seconds")?,
+            currency: String::new(),
+            cost_micros: Micros(row.try_get("cost_micros")?),
+            reward_micros,
+            reward_status: reward_micros.map(|_| RewardStatus::Posted),
+            started_at: row.try_get::<Option<i64>, _>("started_at")?.map(UnixMillis),
+            completed_at: row.try_get::<Option<i64>, _>("ended_at")?.map(UnixMillis),
+        }))
+    }
+}
+
+fn parsed<T>(row: &AnyRow, name: &'static str) -> std::result::Result<T, sqlx::Error>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    row.try_get::<String, _>(name)?.parse().map_err(|cause| column(name, cause))
+}
+
+fn column(index: &str, source: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: index.to_owned(), source: Box::new(source) }
+}
+
+/// Read page by page while it is sent, so that a long history is never held whole.
+fn csv(app: App, filter: Filter, before: Option<AttemptId>, limit: Option<u32>) -> Response {
+    let start = Some((before, limit));
+    let pages = stream::try_unfold(start, move |at| {
+        let (app, filter) = (app.clone(), filter.clone());
+        async move {
+            let Some((before, limit)) = at else { return Ok::<_, Error>(None) };
+            let currency = &app.settings.currency;
+            let mut conn = app.db.read().await?;
+            let (rows, next) = page(&mut conn, &filter, before, limit.unwrap_or(LIMIT_MAX), currency).await?;
+            let text: String = rows.iter().map(csv_row).collect();
+            let rest = next.filter(|_| limit.is_none()).map(|next| (Some(next), None));
+            Ok(Some((Bytes::from(text), rest)))
+        }
+    });
+    let head = stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"attempts.csv\""),
+    ];
+    (headers, Body::from_stream(head.chain(pages))).into_response()
+}
+
+fn csv_row(row: &HistoryRow) -> String {
+    fn shown(value: Option<impl ToString>) -> String {
+        value.map(|value| value.to_string()).unwrap_or_default()
+    }
+    let fields = [
+        row.id.to_string(),
+        row.task_id.to_string(),
+        row.job_id.to_string(),
+        row.worker_id.to_string(),
+        row.slot.to_string(),
+        quoted(row.gpu_uuid.as_deref()),
+        quoted(row.gpu_name.as_deref()),
+        row.status.to_string(),
+        quoted(row.error.as_deref()),
+        shown(row.progress_ratio),
+        shown(row.render_seconds),
+        row.currency.clone(),
+        row.cost_micros.0.to_string(),
+        shown(row.reward_micros.map(|reward| reward.0)),
+        shown(row.reward_status),
+        shown(row.started_at),
+        shown(row.completed_at),
+    ];
+    let mut line = fields.join(",");
+    line.push_str("\r\n");
+    line
+}
+
+/// Text that others wrote, quoted by RFC 4180; a spreadsheet must not take it for a formula.
+fn quoted(text: Option<&str>) -> String {
+    let Some(text) = text else { return String::new() };
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    let mut field = String::with_capacity(text.len() + 3);
+    let _ = write!(field, "\"{guard}{}\"", text.replace('"', "\"\""));
+    field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cursor, position, quoted};
+    use pictor_protocol::AttemptId;
+
+    #[test]
+    fn cursors_round_trip_and_strangers_are_refused() {
+        let id = AttemptId::from_parts(1, [3; 10]);
+        assert_eq!(position(&cursor(id)).unwrap(), id);
+        assert!(position("x").is_err() && position("YXR0Xw").is_err());
+    }
+
+    #[test]
+    fn a_field_stays_one_field_and_no_formula() {
+        assert_eq!(quoted(Some("a \"b\",\nc")), "\"a \"\"b\"\",\nc\"");
+        assert_eq!(quoted(Some("=1+1")), "\"'=1+1\"");
+        assert_eq!(quoted(None), "");
+    }
+}

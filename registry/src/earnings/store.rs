@@ -1,0 +1,310 @@
+//! The double-entry ledger. Rows are only ever inserted, each under a key that names its cause, so that
+//! a cause said twice moves its money once.
+
+use std::fmt;
+
+use pictor_protocol::{
+    AccountId, AttemptId, Earned, FeeRatio, JobId, Micros, TaskId, TransferId, UnixMillis, WorkerId,
+};
+use sha2::{Digest, Sha256};
+use sqlx::AnyConnection;
+
+use crate::error::{Error, Result};
+
+/// One side of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Book {
+    /// The balance of an account.
+    Account(AccountId),
+    /// What a job has set aside for its tasks.
+    Escrow(JobId),
+    /// What the network kept.
+    Fees,
+    /// Where credit comes from: the only book that may fall below zero.
+    Issued,
+    /// What was sent to wallets.
+    PaidOut,
+}
+
+impl fmt::Display for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Book::Account(account) => account.fmt(f),
+            Book::Escrow(job) => job.fmt(f),
+            Book::Fees => f.write_str("fees"),
+            Book::Issued => f.write_str("issued"),
+            Book::PaidOut => f.write_str("paid_out"),
+        }
+    }
+}
+
+/// Why money moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferKind {
+    Credit,
+    Escrow,
+    Reward,
+    Fee,
+    Refund,
+}
+
+impl TransferKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TransferKind::Credit => "credit",
+            TransferKind::Escrow => "escrow",
+            TransferKind::Reward => "reward",
+            TransferKind::Fee => "fee",
+            TransferKind::Refund => "refund",
+        }
+    }
+}
+
+/// A transfer to be made; `amount` is above zero.
+#[derive(Debug, Clone)]
+pub struct NewTransfer {
+    pub key: String,
+    pub kind: TransferKind,
+    pub from: Book,
+    pub to: Book,
+    pub amount: Micros,
+    pub worker_id: Option<WorkerId>,
+    pub attempt_id: Option<AttemptId>,
+}
+
+/// A completed task whose escrow is to be paid.
+#[derive(Debug, Clone, Copy)]
+pub struct PaidTask {
+    pub task_id: TaskId,
+    pub job_id: JobId,
+    pub attempt_id: AttemptId,
+    pub worker_id: WorkerId,
+    /// The worker's account.
+    pub provider: AccountId,
+    pub frames: i64,
+    pub cost: Micros,
+    pub fee_ratio: FeeRatio,
+    /// Points for one frame.
+    pub points: i64,
+}
+
+/// Makes a transfer, or finds it already made (`false`). The same key for another transfer is an error:
+/// whoever reused it is about to lose money silently.
+pub async fn transfer(conn: &mut AnyConnection, new: NewTransfer, now: UnixMillis) -> Result<bool> {
+    let (worker_id, attempt_id) = (new.worker_id.map(String::from), new.attempt_id.map(String::from));
+    let made = sqlx::query(
+        "INSERT INTO transfers (id, key, kind, from_book, to_book, amount_micros, worker_id, attempt_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (key) DO NOTHING",
+    )
+    .bind(transfer_id(&new.key, now).to_string())
+    .bind(new.key.clone())
+    .bind(new.kind.as_str())
+    .bind(new.from.to_string())
+    .bind(new.to.to_string())
+    .bind(new.amount.0)
+    .bind(worker_id.clone())
+    .bind(attempt_id.clone())
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if made == 1 {
+        return Ok(true);
+    }
+    let there: (String, String, String, i64, Option<String>, Option<String>) = sqlx::query_as(
+        "SELECT kind, from_book, to_book, amount_micros, worker_id, attempt_id FROM transfers WHERE key = $1",
+    )
+    .bind(new.key.clone())
+    .fetch_one(&mut *conn)
+    .await?;
+    let said = (
+        new.kind.as_str().to_owned(),
+        new.from.to_string(),
+        new.to.to_string(),
+        new.amount.0,
+        worker_id,
+        attempt_id,
+    );
+    if there == said {
+        return Ok(false);
+    }
+    let detail = format!(
+        "{} already names a transfer of {} from {} to {}; use another key",
+        new.key,
+        Micros(there.3),
+        there.1,
+        there.2
+    );
+    Err(Error::conflict("transfer_differs", detail))
+}
+
+/// The id follows from the key, so that a retried transaction writes the same row.
+fn transfer_id(key: &str, now: UnixMillis) -> TransferId {
+    let mut random = [0; 10];
+    random.copy_from_slice(&Sha256::digest(key.as_bytes())[..10]);
+    TransferId::from_parts(now.0.try_into().unwrap_or_default(), random)
+}
+
+/// What a book holds: all that went in, less all that went out.
+pub async fn balance(conn: &mut AnyConnection, book: &Book) -> Result<Micros> {
+    let micros: i64 = sqlx::query_scalar(
+        "SELECT (SELECT COALESCE(CAST(SUM(amount_micros) AS BIGINT), 0) FROM transfers WHERE to_book = $1)
+              - (SELECT COALESCE(CAST(SUM(amount_micros) AS BIGINT), 0) FROM transfers WHERE from_book = $1)",
+    )
+    .bind(book.to_string())
+    .fetch_one(&mut *conn)
+    .await?;
+    Ok(Micros(micros))
+}
+
+/// Sets a job's cost aside; `InsufficientFunds` when the account holds less.
+pub async fn escrow_job(
+    conn: &mut AnyConnection,
+    account: AccountId,
+    job_id: JobId,
+    amount: Micros,
+    now: UnixMillis,
+) -> Result<()> {
+    // Locks the account: two jobs must not both be paid from the balance that each of them read.
+    let locked = sqlx::query("UPDATE accounts SET balance_version = balance_version + 1 WHERE id = $1")
+        .bind(account.to_string())
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    if locked == 0 {
+        return Err(Error::NotFound("account"));
+    }
+    if amount == Micros::ZERO {
+        return Ok(());
+    }
+    let held = balance(conn, &Book::Account(account)).await?;
+    if held < amount {
+        return Err(Error::InsufficientFunds(format!("the job costs {amount} and the account holds {held}")));
+    }
+    let escrow = NewTransfer {
+        key: format!("escrow:{job_id}"),
+        kind: TransferKind::Escrow,
+        from: Book::Account(account),
+        to: Book::Escrow(job_id),
+        amount,
+        worker_id: None,
+        attempt_id: None,
+    };
+    transfer(conn, escrow, now).await?;
+    Ok(())
+}
+
+/// Pays a completed task out of its job's escrow, reward and fee, and counts its points; the reward.
+/// Writes only rows of its own: completions of one job or provider never wait for each other here.
+pub async fn pay_task(conn: &mut AnyConnection, task: &PaidTask, now: UnixMillis) -> Result<Micros> {
+    let (reward, fee) = task.fee_ratio.split(task.cost);
+    let parts =
+        [(TransferKind::Reward, Book::Account(task.provider), reward), (TransferKind::Fee, Book::Fees, fee)];
+    for (kind, to, amount) in parts {
+        if amount == Micros::ZERO {
+            continue;
+        }
+        let part = NewTransfer {
+            key: format!("{}:{}", kind.as_str(), task.task_id),
+            kind,
+            from: Book::Escrow(task.job_id),
+            to,
+            amount,
+            worker_id: Some(task.worker_id),
+            attempt_id: Some(task.attempt_id),
+        };
+        transfer(conn, part, now).await?;
+    }
+    let points = task.frames.saturating_mul(task.points);
+    add_points(conn, &format!("frames:{}", task.task_id), task.provider, task.worker_id, points, now).await?;
+    Ok(reward)
+}
+
+/// Returns what is left of an ended job's escrow to its creator; how much that was.
+/// The caller has ended the job's tasks in the same transaction, so that none can still be paid.
+pub async fn refund_job(
+    conn: &mut AnyConnection,
+    job_id: JobId,
+    creator: AccountId,
+    now: UnixMillis,
+) -> Result<Micros> {
+    let left = balance(conn, &Book::Escrow(job_id)).await?;
+    if left > Micros::ZERO {
+        let refund = NewTransfer {
+            key: format!("refund:{job_id}"),
+            kind: TransferKind::Refund,
+            from: Book::Escrow(job_id),
+            to: Book::Account(creator),
+            amount: left,
+            worker_id: None,
+            attempt_id: None,
+        };
+        transfer(conn, refund, now).await?;
+    }
+    Ok(left)
+}
+
+/// Gives an account money to spend, once per `key`; `false` when that key has given it before.
+pub async fn credit(
+    conn: &mut AnyConnection,
+    account: AccountId,
+    key: &str,
+    amount: Micros,
+    now: UnixMillis,
+) -> Result<bool> {
+    if amount <= Micros::ZERO {
+        return Err(Error::Invalid(format!(
+            "a credit of {amount} is refused: the amount must be above zero"
+        )));
+    }
+    let credit = NewTransfer {
+        key: format!("credit:{key}"),
+        kind: TransferKind::Credit,
+        from: Book::Issued,
+        to: Book::Account(account),
+        amount,
+        worker_id: None,
+        attempt_id: None,
+    };
+    transfer(conn, credit, now).await
+}
+
+/// What a worker has earned, all time.
+pub async fn earned(conn: &mut AnyConnection, worker_id: WorkerId, currency: &str) -> Result<Earned> {
+    let (earnings, points): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT COALESCE(CAST(SUM(amount_micros) AS BIGINT), 0) FROM transfers
+                 WHERE worker_id = $1 AND kind = 'reward'),
+                (SELECT COALESCE(CAST(SUM(points) AS BIGINT), 0) FROM points WHERE worker_id = $1)",
+    )
+    .bind(worker_id.to_string())
+    .fetch_one(&mut *conn)
+    .await?;
+    Ok(Earned { currency: currency.to_owned(), earnings_micros: Micros(earnings), points })
+}
+
+/// Counts points once per `key`; `false` when they were counted before, or are none.
+pub async fn add_points(
+    conn: &mut AnyConnection,
+    key: &str,
+    account_id: AccountId,
+    worker_id: WorkerId,
+    points: i64,
+    now: UnixMillis,
+) -> Result<bool> {
+    if points <= 0 {
+        return Ok(false);
+    }
+    let made = sqlx::query(
+        "INSERT INTO points (key, account_id, worker_id, points, created_at)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key) DO NOTHING",
+    )
+    .bind(key.to_owned())
+    .bind(account_id.to_string())
+    .bind(worker_id.to_string())
+    .bind(points)
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    Ok(made == 1)
+}

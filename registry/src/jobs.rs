@@ -1,0 +1,463 @@
+//! Jobs: submitted with a scene and a price, split into tasks, paid from escrow, ended with their tasks.
+
+mod finish;
+mod scene;
+pub mod store;
+
+use axum::body::{Body, Bytes};
+use axum::extract::multipart::{Field, MultipartRejection};
+use axum::extract::{DefaultBodyLimit, Multipart, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pictor_protocol::{AccountId, Job, JobId, JobSettings, List, Micros, TaskId};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
+
+use crate::App;
+use crate::auth::{Caller, Creator};
+use crate::blobs::Received;
+use crate::earnings;
+use crate::error::{Error, Json, Path, Query, Result};
+use crate::tasks::FRAME_SIDE_MAX;
+use crate::tasks::state::{AttemptEvent, JobEvent, TaskEvent};
+use crate::tasks::store::move_tasks_of_job;
+use store::NewJob;
+
+pub use finish::{finish_loop, finish_once};
+
+const NAME_CHARS_MAX: usize = 128;
+const FRAMES_MAX: i64 = 100_000;
+const KEY_CHARS_MAX: usize = 255;
+const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
+const FRAME_TIMEOUT_SECONDS: i64 = 3_600;
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        // Scenes are bounded where they are received.
+        .routes(routes!(list, create).layer(DefaultBodyLimit::disable()))
+        .routes(routes!(get))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(cancel))
+        .routes(routes!(frame))
+}
+
+/// The parts of the form, for the document alone.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+struct JobForm {
+    settings: JobSettings,
+    #[schema(value_type = Option<String>, format = Binary)]
+    scene: Option<Vec<u8>>,
+}
+
+/// Submits a job: `settings` as JSON, then the scene. 201; 200 when its `Idempotency-Key` has made it before.
+#[utoipa::path(post, path = "/v1/jobs", request_body(content = JobForm, content_type = "multipart/form-data"),
+    params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = Job), (status = 200, body = Job)))]
+async fn create(
+    State(app): State<App>,
+    Creator(caller): Creator,
+    headers: HeaderMap,
+    form: std::result::Result<Multipart, MultipartRejection>,
+) -> Result<(StatusCode, Json<Job>)> {
+    let key = idempotency_key(&headers)?;
+    let mut form = form.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
+    let settings = settings_of(&mut form).await?;
+    let cost = check(&settings)?;
+    refuse_unpayable(&app, caller.account_id, key.as_deref(), cost).await?;
+    let received = match next_part(&mut form).await? {
+        Some(part) if part.name() == Some("scene") => Some(received_scene(&app, &settings, part).await?),
+        Some(part) => return Err(unknown_part(&part)),
+        None => None,
+    };
+    let (scene_sha256, scene_bytes) = match received {
+        Some(received) => {
+            let known = (received.sha256.clone(), size(received.size_bytes)?);
+            received.keep(&format!("scenes/{}", known.0)).await?;
+            known
+        }
+        None => named_scene(&app, caller.account_id, &settings).await?,
+    };
+    let new = new_job(&app, caller.account_id, &settings, key, (scene_sha256, scene_bytes));
+    let (job, is_new) = submit(&app, new, cost).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(view(&app, job).await?)))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    if text.is_empty() || text.chars().count() > KEY_CHARS_MAX {
+        return Err(Error::Invalid(format!("Idempotency-Key: 1 to {KEY_CHARS_MAX} characters of ASCII")));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+async fn next_part(form: &mut Multipart) -> Result<Option<Field<'_>>> {
+    form.next_field()
+        .await
+        .map_err(|cause| Error::Invalid(format!("the form cannot be read: {}", cause.body_text())))
+}
+
+fn unknown_part(part: &Field<'_>) -> Error {
+    let name: String = part.name().unwrap_or_default().chars().take(40).collect();
+    Error::Invalid(format!("the form has a part '{name}' where 'settings' and then 'scene' belong"))
+}
+
+async fn settings_of(form: &mut Multipart) -> Result<JobSettings> {
+    let missing = || Error::Invalid("the form's first part must be 'settings', as JSON".to_owned());
+    let mut part = next_part(form).await?.ok_or_else(missing)?;
+    if part.name() != Some("settings") {
+        return Err(unknown_part(&part));
+    }
+    let mut json = Vec::new();
+    loop {
+        let chunk: Option<Bytes> =
+            part.chunk().await.map_err(|cause| Error::Invalid(format!("settings: {}", cause.body_text())))?;
+        let Some(chunk) = chunk else { break };
+        json.extend_from_slice(&chunk);
+        if json.len() as u64 > SETTINGS_BYTES_MAX {
+            return Err(Error::TooLarge(format!("settings: at most {SETTINGS_BYTES_MAX} bytes")));
+        }
+    }
+    serde_json::from_slice(&json).map_err(|cause| Error::Invalid(format!("settings: {cause}")))
+}
+
+/// What the whole job costs, once its settings make sense.
+fn check(settings: &JobSettings) -> Result<Micros> {
+    let refused = |detail: String| Err(Error::unprocessable("job_settings", detail));
+    let name_chars = settings.name.trim().chars().count();
+    if name_chars == 0 || name_chars > NAME_CHARS_MAX || settings.name.chars().any(char::is_control) {
+        return refused(format!("name: 1 to {NAME_CHARS_MAX} characters, none of them a control character"));
+    }
+    let frames = settings.frames.count();
+    if frames > FRAMES_MAX {
+        return refused(format!("frames: {frames} of them; a job has at most {FRAMES_MAX}"));
+    }
+    if settings.frames_per_task == 0 {
+        return refused("frames_per_task: at least 1".to_owned());
+    }
+    if settings.task_timeout_seconds == Some(0) {
+        return refused("task_timeout_seconds: at least 1".to_owned());
+    }
+    match (settings.width, settings.height) {
+        (None, None) => {}
+        (Some(width), Some(height))
+            if [width, height].iter().all(|side| (1..=FRAME_SIDE_MAX).contains(side)) => {}
+        (Some(_), Some(_)) => return refused(format!("width and height: 1 to {FRAME_SIDE_MAX} pixels each")),
+        _ => return refused("width and height: give both, or neither for the scene's own".to_owned()),
+    }
+    if settings.frame_cost_micros < Micros::ZERO {
+        return refused("frame_cost_micros: a cost cannot be negative".to_owned());
+    }
+    match settings.frame_cost_micros.checked_times(frames) {
+        Some(cost) => Ok(cost),
+        None => {
+            refused(format!("frame_cost_micros: {frames} frames at that cost are more than can be counted"))
+        }
+    }
+}
+
+/// Spares an upload that would end in the same answer; the balance that counts is read again with the escrow.
+async fn refuse_unpayable(app: &App, account: AccountId, key: Option<&str>, cost: Micros) -> Result<()> {
+    let conn = &mut *app.db.read().await?;
+    if let Some(key) = key
+        && store::by_key(conn, account, key).await?.is_some()
+    {
+        return Ok(());
+    }
+    let held = earnings::store::balance(conn, &earnings::store::Book::Account(account)).await?;
+    if cost > Micros::ZERO && held < cost {
+        return Err(Error::InsufficientFunds(format!("the job costs {cost} and the account holds {held}")));
+    }
+    Ok(())
+}
+
+async fn received_scene(app: &App, settings: &JobSettings, part: Field<'_>) -> Result<Received> {
+    let received = app.blobs.receive(part, app.settings.scene_bytes_max).await?;
+    let refused = match (scene::check(&received.head), &settings.scene_sha256) {
+        (Err(cause), _) => Some(Error::unprocessable("not_a_scene", cause.to_string())),
+        (Ok(()), Some(named)) if *named != received.sha256 => Some(Error::unprocessable(
+            "scene_differs",
+            format!("the scene received has the SHA-256 {}, not the one of scene_sha256", received.sha256),
+        )),
+        (Ok(()), _) => None,
+    };
+    match refused {
+        None => Ok(received),
+        Some(error) => {
+            received.discard().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn named_scene(app: &App, account: AccountId, settings: &JobSettings) -> Result<(String, i64)> {
+    let Some(sha256) = &settings.scene_sha256 else {
+        return Err(Error::Invalid(
+            "the form's second part must be 'scene', or settings must name scene_sha256".to_owned(),
+        ));
+    };
+    let found = store::scene_bytes(&mut *app.db.read().await?, account, sha256).await?;
+    let detail = "scene_sha256: this account has uploaded no such scene; send it as the part 'scene'";
+    found.map(|bytes| (sha256.clone(), bytes)).ok_or_else(|| Error::unprocessable("scene_unknown", detail))
+}
+
+fn size(bytes: u64) -> Result<i64> {
+    i64::try_from(bytes).map_err(|_| Error::TooLarge("the scene is too large".to_owned()))
+}
+
+fn new_job(
+    app: &App,
+    account_id: AccountId,
+    settings: &JobSettings,
+    idempotency_key: Option<String>,
+    (scene_sha256, scene_bytes): (String, i64),
+) -> NewJob {
+    let frames_of_task = i64::from(settings.frames_per_task).min(settings.frames.count());
+    let task_timeout_seconds =
+        settings.task_timeout_seconds.map_or(frames_of_task * FRAME_TIMEOUT_SECONDS, i64::from);
+    let task = |frames| (app.clock.id(TaskId::from_parts), frames);
+    NewJob {
+        id: app.clock.id(JobId::from_parts),
+        account_id,
+        name: settings.name.trim().to_owned(),
+        frames: settings.frames,
+        frames_per_task: settings.frames_per_task,
+        frame_cost: settings.frame_cost_micros,
+        fee_ratio: app.settings.fee_ratio,
+        width: settings.width,
+        height: settings.height,
+        task_timeout_seconds,
+        scene_sha256,
+        scene_bytes,
+        idempotency_key,
+        tasks: settings.frames.chunks(settings.frames_per_task).map(task).collect(),
+    }
+}
+
+/// Adds the job with its tasks and its escrow, all or nothing.
+async fn submit(app: &App, new: NewJob, cost: Micros) -> Result<(store::JobRow, bool)> {
+    let now = app.clock.now();
+    let made = app
+        .db
+        .write(move |conn| {
+            let new = new.clone();
+            Box::pin(async move {
+                store::add_scene(conn, new.account_id, &new.scene_sha256, new.scene_bytes, now).await?;
+                let (job, is_new) = store::insert(conn, &new, now).await?;
+                if is_new {
+                    earnings::store::escrow_job(conn, new.account_id, new.id, cost, now).await?;
+                }
+                Ok((job, is_new))
+            })
+        })
+        .await?;
+    if made.1 {
+        app.wakeup.task_pending();
+    }
+    Ok(made)
+}
+
+async fn view(app: &App, job: store::JobRow) -> Result<Job> {
+    let tally = store::tally(&mut *app.db.read().await?, job.id).await?;
+    Ok(job.view(&tally, &app.settings.currency))
+}
+
+/// The job, if the caller may know of it.
+async fn seen(app: &App, caller: &Caller, id: JobId) -> Result<store::JobRow> {
+    let job = store::job(&mut *app.db.read().await?, id).await?;
+    if caller.may_see(job.account_id) { Ok(job) } else { Err(Error::NotFound("job")) }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct JobsQuery {
+    /// 1 to 1,000; 100 unless given.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Jobs, newest first; an operator's are the whole network's.
+#[utoipa::path(get, path = "/v1/jobs", params(JobsQuery), responses((status = 200, body = List<Job>)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<JobsQuery>,
+) -> Result<Json<List<Job>>> {
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    if limit == 0 || limit > LIMIT_MAX {
+        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
+    }
+    let before = query.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(position).transpose()?;
+    // One more than asked for tells whether there is a next page.
+    let conn = &mut *app.db.read().await?;
+    let rows = store::page(conn, caller.account_filter(), before, i64::from(limit) + 1).await?;
+    let has_next = rows.len() > limit as usize;
+    let items: Vec<Job> = rows
+        .into_iter()
+        .take(limit as usize)
+        .map(|(job, tally)| job.view(&tally, &app.settings.currency))
+        .collect();
+    let last = items.last().filter(|_| has_next);
+    let next_cursor = last.map(|job| URL_SAFE_NO_PAD.encode(job.id.to_string()));
+    Ok(Json(List { items, next_cursor }))
+}
+
+fn position(cursor: &str) -> Result<JobId> {
+    let refused = || Error::Invalid("cursor: not one that this list gave out".to_owned());
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
+    String::from_utf8(bytes).ok().and_then(|id| id.parse().ok()).ok_or_else(refused)
+}
+
+#[utoipa::path(get, path = "/v1/jobs/{id}", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]
+async fn get(State(app): State<App>, caller: Caller, Path(id): Path<JobId>) -> Result<Json<Job>> {
+    let job = seen(&app, &caller, id).await?;
+    Ok(Json(view(&app, job).await?))
+}
+
+/// What a creator wants of a job.
+#[derive(Clone, Copy)]
+enum Wish {
+    Pause,
+    Resume,
+    Cancel,
+}
+
+/// Pauses a job: its tasks are not assigned, and what is being rendered is given back.
+#[utoipa::path(post, path = "/v1/jobs/{id}/pause", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]
+async fn pause(State(app): State<App>, Creator(caller): Creator, Path(id): Path<JobId>) -> Result<Json<Job>> {
+    grant_wish(&app, &caller, id, Wish::Pause).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/resume", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]
+async fn resume(
+    State(app): State<App>,
+    Creator(caller): Creator,
+    Path(id): Path<JobId>,
+) -> Result<Json<Job>> {
+    grant_wish(&app, &caller, id, Wish::Resume).await
+}
+
+/// Cancels a job for good; what was not rendered is refunded.
+#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]
+async fn cancel(
+    State(app): State<App>,
+    Creator(caller): Creator,
+    Path(id): Path<JobId>,
+) -> Result<Json<Job>> {
+    grant_wish(&app, &caller, id, Wish::Cancel).await
+}
+
+async fn grant_wish(app: &App, caller: &Caller, id: JobId, wish: Wish) -> Result<Json<Job>> {
+    seen(app, caller, id).await?;
+    let now = app.clock.now();
+    let job = app
+        .db
+        .write(move |conn| {
+            Box::pin(async move {
+                let job = store::job(conn, id).await?;
+                if !is_granted(&job, wish) {
+                    apply(conn, &job, wish, now).await?;
+                }
+                store::job(conn, id).await
+            })
+        })
+        .await?;
+    if matches!(wish, Wish::Resume) {
+        app.wakeup.task_pending();
+    }
+    Ok(Json(view(app, job).await?))
+}
+
+/// Said again, a wish is granted already.
+fn is_granted(job: &store::JobRow, wish: Wish) -> bool {
+    use pictor_protocol::JobStatus::{Cancelled, Paused, Pending, Running};
+    match wish {
+        Wish::Pause => job.status == Paused,
+        Wish::Resume => matches!(job.status, Pending | Running),
+        Wish::Cancel => job.status == Cancelled,
+    }
+}
+
+async fn apply(
+    conn: &mut sqlx::AnyConnection,
+    job: &store::JobRow,
+    wish: Wish,
+    now: pictor_protocol::UnixMillis,
+) -> Result<()> {
+    let (event, task_event) = match wish {
+        Wish::Cancel => return finish::end(conn, job, JobEvent::Cancelled, None, now).await,
+        Wish::Pause => (JobEvent::Paused, TaskEvent::JobPaused),
+        Wish::Resume => {
+            let started = store::was_started(conn, job.id).await?;
+            (JobEvent::Resumed { started }, TaskEvent::JobResumed)
+        }
+    };
+    store::move_job(conn, job.id, job.status, event, None, now).await?;
+    move_tasks_of_job(conn, job.id, task_event, AttemptEvent::Released, now).await
+}
+
+/// A rendered frame, as soon as its task has completed.
+#[utoipa::path(get, path = "/v1/jobs/{id}/frames/{n}", params(("id" = JobId, Path), ("n" = i32, Path)), responses((status = 200, content_type = "image/png")))]
+async fn frame(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, frame)): Path<(JobId, i32)>,
+) -> Result<Response> {
+    caller.require_full()?;
+    let job = seen(&app, &caller, id).await?;
+    let found = store::frame(&mut *app.db.read().await?, job.id, frame).await?;
+    let sha256 = found.ok_or(Error::NotFound("frame, or it is not rendered yet"))?;
+    let stored = app.blobs.get(&format!("frames/{sha256}")).await?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("image/png")),
+        (header::CONTENT_LENGTH, HeaderValue::from(stored.size_bytes)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
+    ];
+    Ok((headers, Body::from_stream(stored.bytes)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use pictor_protocol::{JobSettings, Micros};
+
+    fn cost_of(changed: &str) -> Option<Micros> {
+        let mut settings: serde_json::Value =
+            serde_json::from_str(r#"{"name": "n", "frames": "1-10", "frame_cost_micros": 50000}"#).unwrap();
+        let changed: serde_json::Value = serde_json::from_str(changed).unwrap();
+        settings.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
+        let settings: JobSettings = serde_json::from_value(settings).unwrap();
+        check(&settings).ok()
+    }
+
+    #[test]
+    fn settings_must_make_sense() {
+        assert_eq!(cost_of("{}"), Some(Micros(500_000)));
+        assert_eq!(cost_of(r#"{"frame_cost_micros": 0, "width": 16384, "height": 1}"#), Some(Micros(0)));
+        assert_eq!(cost_of(r#"{"frames": "1-100000"}"#), Some(Micros(5_000_000_000)));
+        for refused in [
+            r#"{"name": "  "}"#,
+            r#"{"name": "a\nb"}"#,
+            r#"{"frames": "0-100000"}"#,
+            r#"{"frames_per_task": 0}"#,
+            r#"{"task_timeout_seconds": 0}"#,
+            r#"{"width": 100}"#,
+            r#"{"width": 0, "height": 100}"#,
+            r#"{"width": 100, "height": 16385}"#,
+            r#"{"frame_cost_micros": -1}"#,
+            r#"{"frame_cost_micros": 9223372036854775807}"#,
+        ] {
+            assert_eq!(cost_of(refused), None, "{refused}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Assignment: who gets which task, for how long, and how a lease is renewed.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use pictor_protocol::{
+    AttemptId, AttemptReport, AttemptStatus, DesiredState, HeartbeatRequest, HeldLease, Lease, LeaseRequest,
+    LeaseState, LeasesResponse, TaskStatus, UnixMillis, WorkerId,
+};
+use sqlx::AnyConnection;
+use tokio::time::{Instant, timeout_at};
+
+use super::store::{self, Assignment, NewAttempt};
+use crate::App;
+use crate::auth::Agent;
+use crate::db::Dialect;
+use crate::error::{Error, Json, Result};
+use crate::jobs;
+use crate::metrics::LeaseOutcome;
+use crate::workers;
+
+const WAIT_SECONDS_MAX: u32 = 25;
+const SLOTS_MAX: usize = 256;
+const ASK_ID_CHARS_MAX: usize = 128;
+/// A wake-up of another replica does not reach this one, so a waiting asker also looks by itself.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What one asking comes down to.
+#[derive(Clone)]
+struct Ask {
+    worker_id: WorkerId,
+    ask_id: String,
+    attempts: Vec<NewAttempt>,
+    lease_seconds: i64,
+}
+
+#[utoipa::path(post, path = "/v1/agent/leases", request_body = LeaseRequest, responses((status = 200, body = LeasesResponse)))]
+pub(super) async fn ask(
+    State(app): State<App>,
+    agent: Agent,
+    Json(request): Json<LeaseRequest>,
+) -> Result<Json<LeasesResponse>> {
+    check(&request)?;
+    let until = Instant::now() + Duration::from_secs(u64::from(request.wait_seconds));
+    let mut pending = app.wakeup.askers();
+    let mut picking = Duration::ZERO;
+    let leases = loop {
+        pending.mark_unchanged();
+        let began = Instant::now();
+        let answer = answer(&app, agent, &request).await?;
+        picking += began.elapsed();
+        if let Some(leases) = answer {
+            break leases;
+        }
+        if Instant::now() >= until || app.shutdown.is_cancelled() {
+            break Vec::new();
+        }
+        let next = until.min(Instant::now() + PROBE_INTERVAL);
+        tokio::select! {
+            _ = timeout_at(next, pending.changed()) => {}
+            () = app.shutdown.cancelled() => break Vec::new(),
+        }
+    };
+    app.metrics.assigned(picking.as_secs_f64());
+    Ok(Json(LeasesResponse { leases }))
+}
+
+fn check(request: &LeaseRequest) -> Result<()> {
+    if request.ask_id.is_empty() || request.ask_id.chars().count() > ASK_ID_CHARS_MAX {
+        return Err(Error::Invalid(format!("ask_id: 1 to {ASK_ID_CHARS_MAX} characters")));
+    }
+    if request.wait_seconds > WAIT_SECONDS_MAX {
+        return Err(Error::Invalid(format!("wait_seconds: at most {WAIT_SECONDS_MAX}")));
+    }
+    let mut slots = request.slots.clone();
+    slots.sort_unstable();
+    slots.dedup();
+    if slots.is_empty() || slots.len() > SLOTS_MAX || slots.len() < request.slots.len() {
+        return Err(Error::Invalid(format!("slots: 1 to {SLOTS_MAX} of them, each named once")));
+    }
+    Ok(())
+}
+
+/// The answer to an asking as things stand; `None` while there is nothing to give.
+async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Option<Vec<Lease>>> {
+    let now = app.clock.now();
+    let lease_seconds = i64::from(app.settings.lease_seconds);
+    let conn = &mut *app.db.read().await?;
+    let before = store::asked_before(conn, agent.worker_id, &request.ask_id).await?;
+    if !before.is_empty() {
+        return Ok(Some(
+            before.iter().filter(|held| held.is_held()).map(|held| lease_of(held, now)).collect(),
+        ));
+    }
+    let Some(seen) = app.presence.get(agent.worker_id) else { return Ok(None) };
+    let desired = workers::store::get(conn, agent.worker_id, None).await?.desired;
+    if !seen.report.accepts_tasks || desired != DesiredState::Active {
+        return Ok(None);
+    }
+    // Looks before it asks to write: most awakened askers find that another was faster.
+    if store::next_job(conn, agent.worker_id, now.plus_seconds(-lease_seconds)).await?.is_none() {
+        return Ok(None);
+    }
+    let new_attempt = |slot: &u32| new_attempt(app, agent, request, &seen.report, *slot);
+    let ask = Ask {
+        worker_id: agent.worker_id,
+        ask_id: request.ask_id.clone(),
+        attempts: request.slots.iter().map(new_attempt).collect(),
+        lease_seconds,
+    };
+    let dialect = app.db.dialect();
+    let leases = app
+        .db
+        .write(move |conn| {
+            let ask = ask.clone();
+            Box::pin(async move { grant(conn, dialect, &ask, now).await })
+        })
+        .await?;
+    app.metrics.count_leases(LeaseOutcome::Granted, leases.len() as u64);
+    Ok((!leases.is_empty()).then_some(leases))
+}
+
+fn new_attempt(
+    app: &App,
+    agent: Agent,
+    request: &LeaseRequest,
+    report: &HeartbeatRequest,
+    slot: u32,
+) -> NewAttempt {
+    let reported = report.slots.iter().find(|reported| reported.slot == slot);
+    let gpu_uuid = reported.and_then(|reported| reported.gpu_uuid.clone());
+    let gpu = report.gpus.iter().find(|gpu| Some(&gpu.uuid) == gpu_uuid.as_ref());
+    NewAttempt {
+        id: app.clock.id(AttemptId::from_parts),
+        worker_id: agent.worker_id,
+        provider: agent.account_id,
+        slot,
+        gpu_name: gpu.and_then(|gpu| gpu.name.clone()),
+        gpu_uuid,
+        ask_id: request.ask_id.clone(),
+        lease_seconds: i64::from(app.settings.lease_seconds),
+    }
+}
+
+async fn grant(conn: &mut AnyConnection, dialect: Dialect, ask: &Ask, now: UnixMillis) -> Result<Vec<Lease>> {
+    // The same asking can come twice at once, when the first one's connection broke.
+    let before = store::asked_before(conn, ask.worker_id, &ask.ask_id).await?;
+    if !before.is_empty() {
+        return Ok(before.iter().filter(|held| held.is_held()).map(|held| lease_of(held, now)).collect());
+    }
+    let waited_since = now.plus_seconds(-ask.lease_seconds);
+    let mut granted = Vec::new();
+    for new in &ask.attempts {
+        let Some(job) = store::next_job(conn, ask.worker_id, waited_since).await? else { break };
+        let Some(pick) = store::next_task(conn, dialect, ask.worker_id, job, waited_since).await? else {
+            break;
+        };
+        if !store::lease(conn, &pick, new, now).await? {
+            break;
+        }
+        jobs::store::started(conn, job).await?;
+        let held = store::assignment(conn, ask.worker_id, new.id).await?;
+        granted.push(lease_of(&held, now));
+    }
+    Ok(granted)
+}
+
+fn lease_of(held: &Assignment, now: UnixMillis) -> Lease {
+    let left = |until: UnixMillis| u32::try_from((until.0 - now.0).max(0) / 1_000).unwrap_or(u32::MAX);
+    Lease {
+        id: held.attempt_id,
+        slot: u32::try_from(held.slot).unwrap_or(u32::MAX),
+        task_id: held.task_id,
+        job_id: held.job_id,
+        frames: held.frames,
+        scene_sha256: held.scene_sha256.clone(),
+        scene_bytes: u64::try_from(held.scene_bytes).unwrap_or(0),
+        width: held.width,
+        height: held.height,
+        lease_seconds: left(held.expires_at),
+        timeout_seconds: left(held.deadline_at),
+    }
+}
+
+/// Renews what a heartbeat names, and says of each whether it is still held. Writes only what must be
+/// written: a start, a lease taken back, or one of which a third is used.
+pub async fn renew(
+    app: &App,
+    worker: WorkerId,
+    reports: &[AttemptReport],
+    now: UnixMillis,
+) -> Result<Vec<HeldLease>> {
+    let lease_seconds = i64::from(app.settings.lease_seconds);
+    let fresh_until = now.plus_seconds(lease_seconds - lease_seconds.div_euclid(3).max(1));
+    let (mut answers, mut due) = (Vec::with_capacity(reports.len()), Vec::new());
+    for report in reports {
+        let found = store::assignment(&mut *app.db.read().await?, worker, report.attempt_id).await;
+        let state = match found {
+            Ok(held) if held.is_held() => {
+                let capped = held.expires_at == held.deadline_at;
+                let is_fresh = held.expires_at > fresh_until || capped;
+                if !is_fresh
+                    || held.status == AttemptStatus::Pending
+                    || held.task.status == TaskStatus::Pending
+                {
+                    due.push(report.clone());
+                }
+                LeaseState::Held
+            }
+            Ok(_) | Err(Error::NotFound(_)) => LeaseState::Lost,
+            Err(cause) => return Err(cause),
+        };
+        answers.push(HeldLease { attempt_id: report.attempt_id, state });
+    }
+    if !due.is_empty() {
+        let lost = app
+            .db
+            .write(move |conn| {
+                let due = due.clone();
+                Box::pin(async move { renew_due(conn, worker, &due, lease_seconds, now).await })
+            })
+            .await?;
+        for answer in &mut answers {
+            if lost.contains(&answer.attempt_id) {
+                answer.state = LeaseState::Lost;
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// Which of them were lost since they were read.
+async fn renew_due(
+    conn: &mut AnyConnection,
+    worker: WorkerId,
+    due: &[AttemptReport],
+    lease_seconds: i64,
+    now: UnixMillis,
+) -> Result<Vec<AttemptId>> {
+    let mut lost = Vec::new();
+    for report in due {
+        let held = store::assignment(conn, worker, report.attempt_id).await?;
+        let progress = report.progress_ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
+        match store::hold(conn, &held, lease_seconds, progress, now).await {
+            Ok(_) => {}
+            Err(Error::LeaseLost) => lost.push(report.attempt_id),
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(lost)
+}

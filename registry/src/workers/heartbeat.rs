@@ -1,0 +1,84 @@
+//! The heartbeat: what an agent says every few seconds, and what it is told.
+
+use axum::extract::State;
+use pictor_protocol::{DesiredState, HeartbeatRequest, HeartbeatResponse};
+
+use super::presence::{self, Beat};
+use super::store;
+use crate::App;
+use crate::auth::Agent;
+use crate::earnings;
+use crate::error::{Error, Json, Result};
+use crate::peer::PeerIp;
+use crate::tasks;
+
+const TEXT_CHARS_MAX: usize = 1_000;
+const LIST_ITEMS_MAX: usize = 1_024;
+
+/// What the worker is and does; the answer is what is held, wanted and earned.
+#[utoipa::path(
+    post,
+    path = "/v1/agent/heartbeat",
+    request_body = HeartbeatRequest,
+    responses((status = 200, body = HeartbeatResponse), (status = 409, description = "Another machine uses the worker"))
+)]
+pub(super) async fn heartbeat(
+    State(app): State<App>,
+    agent: Agent,
+    PeerIp(ip): PeerIp,
+    Json(report): Json<HeartbeatRequest>,
+) -> Result<Json<HeartbeatResponse>> {
+    check(&report)?;
+    let (row, earned) = {
+        let mut conn = app.db.read().await?;
+        let row = store::get(&mut conn, agent.worker_id, None).await?;
+        (row, earnings::store::earned(&mut conn, agent.worker_id, &app.settings.currency).await?)
+    };
+    let beat = Beat {
+        worker_id: agent.worker_id,
+        account_id: agent.account_id,
+        ip,
+        able: report.accepts_tasks && row.desired == DesiredState::Active,
+        report,
+        now: app.clock.now(),
+        offline_after_seconds: app.settings.offline_after_seconds(),
+    };
+    if app.presence.record(&beat)? {
+        presence::write_one(&app, agent.worker_id).await?;
+    }
+    Ok(Json(HeartbeatResponse {
+        worker_name: row.name,
+        wallet_address: row.wallet_address,
+        desired: row.desired,
+        leases: tasks::renew(&app, agent.worker_id, &beat.report.attempts, beat.now).await?,
+        heartbeat_seconds: app.settings.heartbeat_seconds,
+        lease_seconds: app.settings.lease_seconds,
+        relay_interval_seconds: None,
+        earned,
+    }))
+}
+
+/// A report is kept in memory for every worker, so it has bounds.
+fn check(report: &HeartbeatRequest) -> Result<()> {
+    let texts = [
+        ("machine_id", &report.machine_id),
+        ("boot_id", &report.boot_id),
+        ("hostname", &report.hostname),
+        ("agent_version", &report.agent_version),
+        ("os", &report.os),
+        ("metrics_listen", &report.metrics_listen),
+    ];
+    if let Some((field, _)) = texts.iter().find(|(_, text)| text.len() > TEXT_CHARS_MAX) {
+        return Err(Error::Invalid(format!("{field} is longer than {TEXT_CHARS_MAX} bytes")));
+    }
+    let lists = [
+        ("blender", report.blender.len()),
+        ("gpus", report.gpus.len()),
+        ("slots", report.slots.len()),
+        ("attempts", report.attempts.len()),
+    ];
+    match lists.iter().find(|(_, length)| *length > LIST_ITEMS_MAX) {
+        Some((field, _)) => Err(Error::Invalid(format!("{field} has more than {LIST_ITEMS_MAX} entries"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,229 @@
+//! The rows of workers, and of what is written behind from their presence.
+
+use std::collections::HashMap;
+
+use pictor_protocol::{AccountId, AttemptId, DesiredState, JobId, TaskId, UnixMillis, WorkerId, WorkerName};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::presence::Seen;
+use crate::earnings::store::add_points;
+use crate::error::{Error, Result};
+
+const HOUR_MILLIS: i64 = 3_600_000;
+
+/// What the database alone knows of a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerRow {
+    pub id: WorkerId,
+    pub account_id: AccountId,
+    pub name: WorkerName,
+    pub tags: Vec<String>,
+    pub desired: DesiredState,
+    pub created_at: UnixMillis,
+    pub updated_at: UnixMillis,
+    /// Where the payouts of its account go.
+    pub wallet_address: Option<String>,
+}
+
+/// A lease that stands, as the views of workers name it.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    pub slot: u32,
+    pub attempt_id: AttemptId,
+    pub job_id: JobId,
+    pub task_id: TaskId,
+}
+
+fn name_taken(name: &WorkerName) -> Error {
+    Error::conflict("name_taken", format!("another of your workers is named '{name}' already"))
+}
+
+/// What must be free: names that differ by case alone are one to people.
+fn name_key(name: &WorkerName) -> String {
+    name.as_str().to_lowercase()
+}
+
+pub async fn create(
+    conn: &mut AnyConnection,
+    id: WorkerId,
+    account_id: AccountId,
+    name: &WorkerName,
+    now: UnixMillis,
+) -> Result<()> {
+    let made = sqlx::query(
+        "INSERT INTO workers (id, account_id, name, name_key, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT DO NOTHING",
+    )
+    .bind(id.to_string())
+    .bind(account_id.to_string())
+    .bind(name.to_string())
+    .bind(name_key(name))
+    .bind(now.0)
+    .execute(conn)
+    .await?
+    .rows_affected();
+    if made == 0 { Err(name_taken(name)) } else { Ok(()) }
+}
+
+/// Every worker that is not archived, of one account or of all.
+pub async fn list(conn: &mut AnyConnection, owner: Option<AccountId>) -> Result<Vec<WorkerRow>> {
+    let rows = sqlx::query(
+        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address
+         FROM workers w JOIN accounts a ON a.id = w.account_id
+         WHERE w.archived_at IS NULL AND w.account_id = COALESCE($1, w.account_id)",
+    )
+    .bind(owner.map(String::from))
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(worker_row).collect()
+}
+
+/// One worker that is not archived; `NotFound` also when it is another account's.
+pub async fn get(conn: &mut AnyConnection, id: WorkerId, owner: Option<AccountId>) -> Result<WorkerRow> {
+    let row = sqlx::query(
+        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address
+         FROM workers w JOIN accounts a ON a.id = w.account_id
+         WHERE w.id = $1 AND w.archived_at IS NULL AND w.account_id = COALESCE($2, w.account_id)",
+    )
+    .bind(id.to_string())
+    .bind(owner.map(String::from))
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::NotFound("worker"))?;
+    worker_row(&row)
+}
+
+fn worker_row(row: &AnyRow) -> Result<WorkerRow> {
+    Ok(WorkerRow {
+        id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
+        account_id: row.try_get::<String, _>("account_id")?.parse().map_err(anyhow::Error::from)?,
+        name: row.try_get::<String, _>("name")?.parse().map_err(anyhow::Error::from)?,
+        tags: serde_json::from_str(&row.try_get::<String, _>("tags")?).map_err(anyhow::Error::from)?,
+        desired: row.try_get::<String, _>("desired")?.parse().map_err(anyhow::Error::from)?,
+        created_at: UnixMillis(row.try_get("created_at")?),
+        updated_at: UnixMillis(row.try_get("updated_at")?),
+        wallet_address: row.try_get("wallet_address")?,
+    })
+}
+
+/// Writes name, tags, desired state and `updated_at` of a worker that was read in this transaction.
+pub async fn update(conn: &mut AnyConnection, worker: &WorkerRow) -> Result<()> {
+    let tags = serde_json::to_string(&worker.tags).map_err(anyhow::Error::from)?;
+    let changed = sqlx::query(
+        "UPDATE workers SET name = $2, name_key = $3, tags = $4, desired = $5, updated_at = $6
+         WHERE id = $1 AND archived_at IS NULL AND NOT EXISTS (
+             SELECT 1 FROM workers other WHERE other.account_id = workers.account_id
+             AND other.name_key = $3 AND other.archived_at IS NULL AND other.id <> $1)",
+    )
+    .bind(worker.id.to_string())
+    .bind(worker.name.to_string())
+    .bind(name_key(&worker.name))
+    .bind(tags)
+    .bind(worker.desired.as_str())
+    .bind(worker.updated_at.0)
+    .execute(conn)
+    .await?
+    .rows_affected();
+    if changed == 0 { Err(name_taken(&worker.name)) } else { Ok(()) }
+}
+
+/// Archived workers keep their row: earnings and history stay in every sum under the last name.
+pub async fn archive(conn: &mut AnyConnection, id: WorkerId, now: UnixMillis) -> Result<()> {
+    let archived = sqlx::query("UPDATE workers SET archived_at = $2 WHERE id = $1 AND archived_at IS NULL")
+        .bind(id.to_string())
+        .bind(now.0)
+        .execute(conn)
+        .await?
+        .rows_affected();
+    if archived == 0 { Err(Error::NotFound("worker")) } else { Ok(()) }
+}
+
+/// The leases that stand, by worker: of one worker, of one account's workers, or of all.
+pub async fn held(
+    conn: &mut AnyConnection,
+    owner: Option<AccountId>,
+    worker_id: Option<WorkerId>,
+) -> Result<HashMap<WorkerId, Vec<Held>>> {
+    let rows: Vec<(String, i64, String, String, String)> = sqlx::query_as(
+        "SELECT a.worker_id, a.slot, a.id, a.job_id, a.task_id FROM attempts a
+         JOIN tasks t ON t.id = a.task_id AND t.attempt = a.id
+         WHERE a.status IN ('pending', 'running', 'paused') AND t.status IN ('pending', 'running', 'paused')
+         AND a.account_id = COALESCE($1, a.account_id) AND a.worker_id = COALESCE($2, a.worker_id)
+         ORDER BY a.slot, a.id",
+    )
+    .bind(owner.map(String::from))
+    .bind(worker_id.map(String::from))
+    .fetch_all(conn)
+    .await?;
+    let mut by_worker: HashMap<WorkerId, Vec<Held>> = HashMap::new();
+    for (worker_id, slot, attempt_id, job_id, task_id) in rows {
+        let held = Held {
+            slot: slot.try_into().map_err(anyhow::Error::from)?,
+            attempt_id: attempt_id.parse().map_err(anyhow::Error::from)?,
+            job_id: job_id.parse().map_err(anyhow::Error::from)?,
+            task_id: task_id.parse().map_err(anyhow::Error::from)?,
+        };
+        by_worker.entry(worker_id.parse().map_err(anyhow::Error::from)?).or_default().push(held);
+    }
+    Ok(by_worker)
+}
+
+/// What was known of every worker that has been heard from, when the registry last stopped.
+pub async fn seen(conn: &mut AnyConnection) -> Result<Vec<(WorkerId, Seen)>> {
+    let rows = sqlx::query(
+        "SELECT id, account_id, last_heartbeat_at, online_since, stopped_at, online_millis, ip, report
+         FROM workers WHERE archived_at IS NULL AND last_heartbeat_at IS NOT NULL AND report IS NOT NULL",
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut seen = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: WorkerId = row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?;
+        match serde_json::from_str(&row.try_get::<String, _>("report")?) {
+            Ok(report) => seen.push((id, Seen::stored(row, report)?)),
+            // Another version wrote it; the worker's next heartbeat replaces it.
+            Err(cause) => tracing::warn!(worker = %id, error = %cause, "its last report cannot be read"),
+        }
+    }
+    Ok(seen)
+}
+
+/// Writes one worker's presence, and the points of each full hour that this write completes.
+/// A later heartbeat that is there already stays.
+pub async fn write_seen(
+    conn: &mut AnyConnection,
+    worker_id: WorkerId,
+    seen: &Seen,
+    points_per_hour: i64,
+    now: UnixMillis,
+) -> Result<()> {
+    let report = serde_json::to_string(&*seen.report).map_err(anyhow::Error::from)?;
+    let written = sqlx::query(
+        "UPDATE workers SET last_heartbeat_at = $2, online_since = $3, stopped_at = $4,
+             online_millis = CASE WHEN online_millis > $5 THEN online_millis ELSE $5 END,
+             machine_id = $6, ip = $7, report = $8,
+             updated_at = CASE WHEN updated_at > $9 THEN updated_at ELSE $9 END
+         WHERE id = $1 AND archived_at IS NULL AND (last_heartbeat_at IS NULL OR last_heartbeat_at <= $2)",
+    )
+    .bind(worker_id.to_string())
+    .bind(seen.last_heartbeat_at.0)
+    .bind(seen.online_since.0)
+    .bind(seen.stopped_at.map(|at| at.0))
+    .bind(seen.online_millis)
+    .bind(seen.report.machine_id.clone())
+    .bind(seen.ip.map(|ip| ip.to_string()))
+    .bind(report)
+    .bind(seen.changed_at.0)
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if written == 0 {
+        return Ok(());
+    }
+    for hour in seen.written_online_millis / HOUR_MILLIS + 1..=seen.online_millis / HOUR_MILLIS {
+        let key = format!("online:{worker_id}:{hour}");
+        add_points(conn, &key, seen.account_id, worker_id, points_per_hour, now).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! A worker as its owner sees it: what the database knows, what its agent says, and what it holds.
+
+use std::cmp::Ordering;
+
+use pictor_protocol::{
+    AttemptReport, Cpu, DesiredState, Gpu, HeartbeatRequest, OfflineReason, ReportedSlot, Slot, SlotReason,
+    SlotStatus, UnixMillis, Worker, WorkerStatus,
+};
+
+use super::presence::Seen;
+use super::store::{Held, WorkerRow};
+
+/// Everything that is known of one worker at one moment.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub row: WorkerRow,
+    pub seen: Option<Seen>,
+    pub held: Vec<Held>,
+    pub status: WorkerStatus,
+    pub offline_reason: Option<OfflineReason>,
+    pub at: UnixMillis,
+}
+
+/// What a worker's status follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Evidence {
+    contact: Contact,
+    desired: DesiredState,
+    /// What all its slots are, where that is one of `paused` and `draining`: the agent's own pause.
+    slots: Option<SlotStatus>,
+    holds_leases: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contact {
+    Never,
+    Online,
+    Stopped,
+    Lost,
+}
+
+fn derive(evidence: Evidence) -> (WorkerStatus, Option<OfflineReason>) {
+    let offline = |reason| (WorkerStatus::Offline, Some(reason));
+    match evidence.contact {
+        Contact::Never => return offline(OfflineReason::NeverConnected),
+        Contact::Stopped => return offline(OfflineReason::Stopped),
+        Contact::Lost => return offline(OfflineReason::Lost),
+        Contact::Online => {}
+    }
+    let status = match (evidence.desired, evidence.slots) {
+        (DesiredState::Paused, _) | (_, Some(SlotStatus::Paused)) => WorkerStatus::Paused,
+        (DesiredState::Draining, _) | (_, Some(SlotStatus::Draining)) => WorkerStatus::Draining,
+        _ if evidence.holds_leases => WorkerStatus::Busy,
+        _ => WorkerStatus::Idle,
+    };
+    (status, None)
+}
+
+/// What every slot says, when they agree on a pause or a drain.
+fn agreed(slots: &[ReportedSlot]) -> Option<SlotStatus> {
+    let first = slots.first()?.status;
+    let all = slots.iter().all(|slot| slot.status == first);
+    (all && matches!(first, SlotStatus::Paused | SlotStatus::Draining)).then_some(first)
+}
+
+impl Standing {
+    pub(super) fn new(
+        row: WorkerRow,
+        seen: Option<Seen>,
+        held: Vec<Held>,
+        at: UnixMillis,
+        offline_after_seconds: i64,
+    ) -> Standing {
+        let contact = match &seen {
+            None => Contact::Never,
+            Some(seen) if seen.stopped_at.is_some() => Contact::Stopped,
+            Some(seen) if seen.is_online(at, offline_after_seconds) => Contact::Online,
+            Some(_) => Contact::Lost,
+        };
+        let (status, offline_reason) = derive(Evidence {
+            contact,
+            desired: row.desired,
+            slots: seen.as_ref().and_then(|seen| agreed(&seen.report.slots)),
+            holds_leases: !held.is_empty(),
+        });
+        Standing { row, seen, held, status, offline_reason, at }
+    }
+
+    pub fn updated_at(&self) -> UnixMillis {
+        self.seen.as_ref().map_or(self.row.updated_at, |seen| self.row.updated_at.max(seen.changed_at))
+    }
+
+    fn is_offline(&self) -> bool {
+        self.status == WorkerStatus::Offline
+    }
+
+    pub fn worker(&self) -> Worker {
+        let report = self.seen.as_ref().map(|seen| &*seen.report);
+        let slots = report.map(|report| self.slots(report)).unwrap_or_default();
+        Worker {
+            id: self.row.id,
+            name: self.row.name.clone(),
+            status: self.status,
+            offline_reason: self.offline_reason,
+            desired: self.row.desired,
+            tags: self.row.tags.clone(),
+            created_at: self.row.created_at,
+            updated_at: self.updated_at(),
+            last_heartbeat_at: self.seen.as_ref().map(|seen| seen.last_heartbeat_at),
+            uptime_seconds: self
+                .seen
+                .as_ref()
+                .filter(|_| !self.is_offline())
+                .map(|seen| self.at.seconds_since(seen.online_since).max(0.0)),
+            availability_ratio: self.availability_ratio(),
+            os: report.map(|report| report.os.clone()),
+            ip: self.seen.as_ref().and_then(|seen| seen.ip).map(|ip| ip.to_string()),
+            local_ip: report.and_then(|report| report.local_ip.clone()),
+            agent_version: report.map(|report| report.agent_version.clone()),
+            blender: report.map(|report| report.blender.clone()).unwrap_or_default(),
+            cpu: report.and_then(|report| report.cpu.clone()).map(|cpu| self.cpu(cpu)),
+            memory_total_bytes: report.and_then(|report| report.memory_total_bytes),
+            memory_used_bytes: report.and_then(|report| self.live(report.memory_used_bytes)),
+            gpus: report.map_or(&[][..], |report| &report.gpus).iter().map(|gpu| self.gpu(gpu)).collect(),
+            task: slots.iter().find(|slot| slot.status == SlotStatus::Busy).cloned(),
+            slots,
+        }
+    }
+
+    fn availability_ratio(&self) -> Option<f64> {
+        let seen = self.seen.as_ref()?;
+        let existed_seconds = self.at.seconds_since(self.row.created_at);
+        let online_seconds = UnixMillis(seen.online_millis).seconds_since(UnixMillis(0));
+        (existed_seconds > 0.0).then(|| (online_seconds / existed_seconds).clamp(0.0, 1.0))
+    }
+
+    /// What was measured before the worker went offline is not known now.
+    fn live<T>(&self, value: Option<T>) -> Option<T> {
+        value.filter(|_| !self.is_offline())
+    }
+
+    fn cpu(&self, cpu: Cpu) -> Cpu {
+        Cpu {
+            utilization_ratio: self.live(cpu.utilization_ratio),
+            temperature_celsius: self.live(cpu.temperature_celsius),
+            ..cpu
+        }
+    }
+
+    fn gpu(&self, gpu: &Gpu) -> Gpu {
+        Gpu {
+            memory_used_bytes: self.live(gpu.memory_used_bytes),
+            utilization_ratio: self.live(gpu.utilization_ratio),
+            temperature_celsius: self.live(gpu.temperature_celsius),
+            power_watts: self.live(gpu.power_watts),
+            ..gpu.clone()
+        }
+    }
+
+    /// The slots of an agent that is there; of one that is not, nothing is known.
+    fn slots(&self, report: &HeartbeatRequest) -> Vec<Slot> {
+        if self.is_offline() {
+            return Vec::new();
+        }
+        report.slots.iter().map(|slot| self.slot(slot, report)).collect()
+    }
+
+    fn slot(&self, reported: &ReportedSlot, report: &HeartbeatRequest) -> Slot {
+        // An agent may hold a lease whose frames it still sends, besides the one that it renders.
+        let on_slot = || self.held.iter().filter(|held| held.slot == reported.slot);
+        let held = on_slot()
+            .find(|held| Some(held.attempt_id) == reported.attempt_id)
+            .or_else(|| on_slot().next_back());
+        let progress: Option<&AttemptReport> = held
+            .and_then(|held| report.attempts.iter().find(|attempt| attempt.attempt_id == held.attempt_id));
+        let status = match (reported.status, held) {
+            (SlotStatus::Idle | SlotStatus::Busy, Some(_)) => SlotStatus::Busy,
+            // The registry knows first that a task has ended.
+            (SlotStatus::Idle | SlotStatus::Busy, None) => self.pause().unwrap_or(SlotStatus::Idle),
+            (status @ (SlotStatus::Paused | SlotStatus::Draining), _) => status,
+        };
+        Slot {
+            slot: reported.slot,
+            gpu_uuid: reported.gpu_uuid.clone(),
+            status,
+            reasons: reasons(status, report),
+            attempt_id: held.map(|held| held.attempt_id),
+            job_id: held.map(|held| held.job_id),
+            task_id: held.map(|held| held.task_id),
+            progress_ratio: progress.and_then(|progress| progress.progress_ratio),
+            elapsed_seconds: progress.and_then(|progress| progress.elapsed_seconds),
+            remaining_seconds: progress.and_then(|progress| progress.remaining_seconds),
+        }
+    }
+
+    fn pause(&self) -> Option<SlotStatus> {
+        match self.row.desired {
+            DesiredState::Active => None,
+            DesiredState::Paused => Some(SlotStatus::Paused),
+            DesiredState::Draining => Some(SlotStatus::Draining),
+        }
+    }
+}
+
+/// An idle slot of a machine that takes no tasks says so, in its agent's words.
+fn reasons(status: SlotStatus, report: &HeartbeatRequest) -> Vec<SlotReason> {
+    match (status, &report.refusal) {
+        (SlotStatus::Idle, Some(refusal)) if !report.accepts_tasks => {
+            vec![SlotReason { code: refusal.clone(), count: None }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What the list can be sorted by, as text that sorts like it.
+pub(super) fn sort_text(standing: &Standing, sort: super::Sort) -> String {
+    match sort {
+        super::Sort::Name => standing.row.name.as_str().to_lowercase(),
+        super::Sort::Status => {
+            let rank = WorkerStatus::ALL.iter().position(|status| *status == standing.status);
+            rank.unwrap_or_default().to_string()
+        }
+        super::Sort::CreatedAt => format!("{:020}", standing.row.created_at.0),
+        super::Sort::UpdatedAt => format!("{:020}", standing.updated_at().0),
+    }
+}
+
+pub(super) fn compare(left: &(String, String), right: &(String, String), descending: bool) -> Ordering {
+    if descending { right.cmp(left) } else { left.cmp(right) }
+}
+
+#[cfg(test)]
+mod tests {
+    use pictor_protocol::{DesiredState, OfflineReason, SlotStatus, WorkerStatus};
+
+    use super::{Contact, Evidence, derive};
+
+    #[test]
+    fn the_first_that_holds_decides() {
+        let evidence =
+            |contact, desired, slots, holds_leases| Evidence { contact, desired, slots, holds_leases };
+        use DesiredState::{Active, Draining, Paused};
+        for (contact, reason) in [
+            (Contact::Never, OfflineReason::NeverConnected),
+            (Contact::Stopped, OfflineReason::Stopped),
+            (Contact::Lost, OfflineReason::Lost),
+        ] {
+            for desired in DesiredState::ALL {
+                let derived = derive(evidence(contact, *desired, None, true));
+                assert_eq!(derived, (WorkerStatus::Offline, Some(reason)));
+            }
+        }
+        for (desired, slots, holds_leases, status) in [
+            (Active, None, false, WorkerStatus::Idle),
+            (Active, None, true, WorkerStatus::Busy),
+            (Active, Some(SlotStatus::Paused), true, WorkerStatus::Paused),
+            (Active, Some(SlotStatus::Draining), true, WorkerStatus::Draining),
+            (Draining, None, true, WorkerStatus::Draining),
+            (Draining, Some(SlotStatus::Paused), true, WorkerStatus::Paused),
+            (Paused, None, true, WorkerStatus::Paused),
+            (Paused, Some(SlotStatus::Draining), false, WorkerStatus::Paused),
+        ] {
+            assert_eq!(derive(evidence(Contact::Online, desired, slots, holds_leases)), (status, None));
+        }
+    }
+}

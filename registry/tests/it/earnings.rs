@@ -1,0 +1,178 @@
+//! What providers see of their work: figures that sum up, charts in their own days, pages of history.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::database::Place;
+use crate::registry::{Account, Registry, text};
+
+on_both_databases!(
+    figures_and_their_series_agree,
+    what_cannot_be_answered_is_refused,
+    history_is_paged_filtered_and_exported,
+    an_operator_sees_the_whole_network,
+);
+
+/// One provider whose worker has completed three tasks, failed one, and holds one; each ended an hour
+/// after the one before.
+async fn worked(place: &Place) -> (Registry, Account, String) {
+    let registry = Registry::start(place).await;
+    let creator = registry.creator("bob", "10").await;
+    let provider = registry.account("ada", &["provider"]).await;
+    registry.job(&creator, "1-6").await;
+    let worker = registry.worker(&provider, "desk").await;
+    for _ in 0..3 {
+        let lease = worker.lease().await;
+        worker.render(&lease).await;
+        registry.clock.advance(3_600);
+    }
+    let failed = worker.lease().await;
+    let error = json!({"error": "=no \"light\",\nno heat", "render_seconds": 0.5});
+    worker.end(&failed, "fail", error).await.ok();
+    registry.clock.advance(3_600);
+    worker.lease().await;
+    let id = worker.id.clone();
+    (registry, provider, id)
+}
+
+fn sums(figures: &Value) -> (i64, i64, i64) {
+    let of = |key: &str| {
+        figures["series"].as_array().unwrap().iter().map(|point| point[key].as_i64().unwrap()).sum()
+    };
+    (of("earnings_micros"), of("completed"), of("failed"))
+}
+
+async fn figures_and_their_series_agree(place: Place) {
+    let (registry, provider, worker) = worked(&place).await;
+    for path in
+        ["/v1/summary".to_owned(), "/v1/earnings".to_owned(), format!("/v1/workers/{worker}/statistics")]
+    {
+        let all = registry.get(&provider.token, &path).await.ok();
+        assert_eq!(
+            (&all["currency"], &all["earnings_micros"], &all["points"]),
+            (&json!("EUR"), &json!(120_000), &json!(3))
+        );
+        assert_eq!(
+            (&all["balance_micros"], &all["paid_out_micros"], &all["pending_micros"]),
+            (&json!(120_000), &json!(0), &json!(0))
+        );
+        assert_eq!(
+            (&all["tasks"]["completed"], &all["tasks"]["failed"], &all["tasks"]["running"]),
+            (&json!(3), &json!(1), &json!(1))
+        );
+        let counted: i64 =
+            all["tasks"].as_object().unwrap().values().map(|count| count.as_i64().unwrap()).sum();
+        assert_eq!(counted, 5);
+        assert_eq!(sums(&all), (120_000, 3, 1));
+
+        let day = registry
+            .get(&provider.token, &format!("{path}?range=24h&interval=hour&tz=Asia/Kolkata"))
+            .await
+            .ok();
+        assert_eq!(sums(&day), (120_000, 3, 1));
+        let hours = day["series"].as_array().unwrap();
+        assert_eq!(
+            hours.iter().filter(|hour| hour["earnings_micros"] == 40_000).count(),
+            3,
+            "an hour apart each"
+        );
+        assert!(
+            hours.iter().all(|hour| text(&hour["at"]).ends_with(":30:00.000Z")),
+            "India's hours begin at half past"
+        );
+
+        let later = registry.clock.now().plus_seconds(-2 * 3_600 - 60);
+        let late = registry.get(&provider.token, &format!("{path}?from={later}")).await.ok();
+        assert_eq!((&late["earnings_micros"], &late["tasks"]["completed"]), (&json!(40_000), &json!(1)));
+        assert_eq!(sums(&late), (40_000, 1, 1));
+    }
+    registry.stop().await;
+}
+
+async fn what_cannot_be_answered_is_refused(place: Place) {
+    let registry = Registry::start(&place).await;
+    let provider = registry.account("ada", &["provider"]).await;
+    for query in [
+        "range=2d",
+        "tz=Mars/Base",
+        "by=gpu",
+        "from=yesterday",
+        "interval=week",
+        "range=24h&to=2026-01-01T00:00:00Z",
+    ] {
+        registry.get(&provider.token, &format!("/v1/summary?{query}")).await.problem(400);
+    }
+    for query in
+        ["status=done", "limit=0", "limit=1001", "cursor=x", "worker=job_1", "format=xml", "colour=red"]
+    {
+        registry.get(&provider.token, &format!("/v1/attempts?{query}")).await.problem(400);
+    }
+    registry.stop().await;
+}
+
+async fn history_is_paged_filtered_and_exported(place: Place) {
+    let (registry, provider, worker) = worked(&place).await;
+    let mut pages = Vec::new();
+    let mut path = "/v1/attempts?limit=2".to_owned();
+    loop {
+        let page = registry.get(&provider.token, &path).await.ok();
+        pages.extend(page["items"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/v1/attempts?limit=2&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let ids: HashSet<&str> = pages.iter().map(|row| text(&row["id"])).collect();
+    assert_eq!((pages.len(), ids.len()), (5, 5));
+    let statuses: Vec<&str> = pages.iter().map(|row| text(&row["status"])).collect();
+    assert_eq!(statuses, ["running", "failed", "completed", "completed", "completed"], "newest first");
+    let done = &pages[4];
+    assert_eq!(
+        (&done["cost_micros"], &done["reward_micros"], &done["reward_status"]),
+        (&json!(50_000), &json!(40_000), &json!("posted"))
+    );
+    assert_eq!(
+        (&done["render_seconds"], &done["worker_id"], &done["slot"]),
+        (&json!(1.5), &json!(worker), &json!(0))
+    );
+    assert!(done["started_at"].is_string() && done["completed_at"].is_string(), "{done}");
+
+    let count = async |query: &str| {
+        let page = registry.get(&provider.token, &format!("/v1/attempts?{query}")).await.ok();
+        page["items"].as_array().unwrap().len()
+    };
+    assert_eq!(count("status=completed,failed").await, 4);
+    assert_eq!(count(&format!("worker={worker}&status=running")).await, 1);
+    assert_eq!(count("worker=wrk_00000000000070008000000000000000").await, 0);
+    assert_eq!(count(&format!("search={}", text(&done["task_id"]))).await, 1);
+    assert_eq!(count(&format!("search={}", text(&done["job_id"]))).await, 5);
+    assert_eq!(count("search=%25").await, 0);
+    assert_eq!(count("gpu=GPU-1").await, 0);
+    assert_eq!(count("tag=attic").await, 0);
+    let tags = Some(json!({"tags": ["attic", "50% off"]}));
+    registry.call(reqwest::Method::PATCH, &provider.token, &format!("/v1/workers/{worker}"), tags).await.ok();
+    assert_eq!((count("tag=attic").await, count("tag=att").await, count("tag=50%25+off").await), (5, 0, 5));
+    let later = registry.clock.now().plus_seconds(-3_660);
+    assert_eq!((count(&format!("from={later}")).await, count(&format!("to={later}")).await), (2, 3));
+
+    let csv = registry.get(&provider.token, "/v1/attempts?format=csv").await;
+    assert!(csv.content_type.starts_with("text/csv"), "{csv:?}");
+    assert!(csv.text.starts_with("id,task_id,job_id,worker_id,slot,"), "{csv:?}");
+    assert!(csv.text.contains("\"'=no \"\"light\"\",\nno heat\""), "{}", csv.text);
+    assert_eq!(csv.text.matches("\r\n").count(), 6);
+    registry.stop().await;
+}
+
+async fn an_operator_sees_the_whole_network(place: Place) {
+    let (registry, _, _) = worked(&place).await;
+    let operator = registry.account("root", &["operator"]).await;
+    let all = registry.get(&operator.token, "/v1/summary").await.ok();
+    assert_eq!((&all["earnings_micros"], &all["tasks"]["completed"]), (&json!(120_000), &json!(3)));
+    // 10.00 given; 0.30 set aside, of which 0.12 went to the provider.
+    assert_eq!(all["balance_micros"], 9_820_000);
+    let other = registry.account("eve", &["provider"]).await;
+    let none = registry.get(&other.token, "/v1/summary").await.ok();
+    assert_eq!((&none["earnings_micros"], &none["tasks"]["completed"]), (&json!(0), &json!(0)));
+    registry.stop().await;
+}

@@ -1,0 +1,20 @@
+//! The registry's tests on the real thing: its store on SQLite and on PostgreSQL, its API through a
+//! served port. A module per feature.
+
+#![allow(clippy::unwrap_used)]
+
+#[macro_use]
+mod database;
+mod network;
+mod registry;
+
+mod access;
+mod discovery;
+mod earnings;
+mod jobs;
+mod lease;
+mod ledger;
+mod metrics;
+mod openapi;
+mod tasks;
+mod workers;

@@ -1,0 +1,72 @@
+//! The API's own description, and what is open to anyone.
+
+use crate::database::Place;
+use crate::registry::Registry;
+
+on_both_databases!(every_route_is_described, health_is_open_to_anyone,);
+
+const ROUTES: [(&str, &str); 34] = [
+    ("get", "/v1/me"),
+    ("post", "/v1/tokens"),
+    ("get", "/v1/tokens"),
+    ("delete", "/v1/tokens/{id}"),
+    ("get", "/v1/accounts"),
+    ("post", "/v1/workers"),
+    ("get", "/v1/workers"),
+    ("get", "/v1/workers/{id}"),
+    ("patch", "/v1/workers/{id}"),
+    ("delete", "/v1/workers/{id}"),
+    ("get", "/v1/workers/{id}/config"),
+    ("get", "/v1/workers/{id}/statistics"),
+    ("get", "/v1/attempts"),
+    ("get", "/v1/summary"),
+    ("get", "/v1/earnings"),
+    ("post", "/v1/jobs"),
+    ("get", "/v1/jobs"),
+    ("get", "/v1/jobs/{id}"),
+    ("post", "/v1/jobs/{id}/pause"),
+    ("post", "/v1/jobs/{id}/resume"),
+    ("post", "/v1/jobs/{id}/cancel"),
+    ("get", "/v1/jobs/{id}/frames/{frame}"),
+    ("post", "/v1/agent/heartbeat"),
+    ("post", "/v1/agent/leases"),
+    ("get", "/v1/agent/leases/{id}/scene"),
+    ("put", "/v1/agent/leases/{id}/frames/{frame}"),
+    ("post", "/v1/agent/leases/{id}/log"),
+    ("post", "/v1/agent/leases/{id}/complete"),
+    ("post", "/v1/agent/leases/{id}/fail"),
+    ("post", "/v1/agent/leases/{id}/release"),
+    ("patch", "/v1/agent/worker"),
+    ("get", "/v1/discovery/prometheus"),
+    ("get", "/metrics"),
+    ("get", "/metrics/network"),
+];
+
+/// What a path's parameters are called is nobody's contract.
+fn anonymous(path: &str) -> String {
+    path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+async fn every_route_is_described(place: Place) {
+    let registry = Registry::start(&place).await;
+    let document = registry.anonymous("/openapi.json").await.ok();
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{document}");
+    let paths = document["paths"].as_object().unwrap();
+    for (method, path) in ROUTES {
+        let described =
+            paths.iter().any(|(found, item)| anonymous(found) == anonymous(path) && !item[method].is_null());
+        assert!(described, "{method} {path} is not described");
+    }
+    let printed: serde_json::Value =
+        serde_json::from_str(&registry.plain_command(["openapi".to_owned()])).unwrap();
+    assert_eq!(printed, document);
+    registry.stop().await;
+}
+
+async fn health_is_open_to_anyone(place: Place) {
+    let registry = Registry::start(&place).await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(registry.anonymous(path).await.status.as_u16(), 200);
+    }
+    registry.stop().await;
+}
