@@ -1,0 +1,129 @@
+//! The step inside the mounts: gives up what is left of our rights, checks that it is gone, becomes Blender.
+//!
+//! It runs as the hidden `pictor-agent sandbox`, because bubblewrap sets no limits and no filter of its own.
+
+use std::{
+    convert::Infallible,
+    ffi::OsString,
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, RulesetAttr, RulesetCreatedAttr, Scope, path_beneath_rules,
+};
+use rustix::process::{Resource, Rlimit, geteuid, getgroups, getuid, setrlimit};
+
+use super::{OUTPUT_INSIDE, READABLE_INSIDE, WRITABLE_INSIDE, syscalls};
+
+/// `pictor-agent sandbox`: not for people.
+#[derive(Debug, clap::Args)]
+pub struct InnerArgs {
+    /// Become this user and group first; only root can.
+    #[arg(long)]
+    identity: Option<u32>,
+    /// Processes and threads.
+    #[arg(long)]
+    processes: u64,
+    /// Bytes of one file.
+    #[arg(long)]
+    file_bytes: u64,
+    /// Readable besides the system's own files.
+    #[arg(long)]
+    read: Vec<PathBuf>,
+    /// What to become, with its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Never returns but with an error. Call it on the first thread, before any other is started.
+pub fn run_inner(args: InnerArgs) -> anyhow::Result<Infallible> {
+    // The first to go when memory is short. Best effort: it protects others, not the sandbox.
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", "1000") {
+        eprintln!("sandbox: cannot offer itself to the OOM killer: {error}");
+    }
+    match args.identity {
+        Some(identity) if geteuid().is_root() => become_user(identity, args),
+        Some(_) => bail!("only root can take another identity"),
+        None => confine(args),
+    }
+}
+
+/// Starts over as an unprivileged user: executing as another user drops groups and capabilities too,
+/// and limits set after that count against that user alone.
+fn become_user(identity: u32, args: InnerArgs) -> anyhow::Result<Infallible> {
+    ensure!(identity != 0, "the sandbox does not run as root");
+    let mut again = Command::new("/proc/self/exe");
+    again.arg("sandbox");
+    again.args(["--processes", &args.processes.to_string(), "--file-bytes", &args.file_bytes.to_string()]);
+    for path in args.read {
+        again.arg("--read").arg(path);
+    }
+    again.arg("--").args(args.command).gid(identity).uid(identity);
+    Err(again.exec()).with_context(|| format!("cannot continue as user {identity}"))
+}
+
+fn confine(args: InnerArgs) -> anyhow::Result<Infallible> {
+    ensure!(!getuid().is_root() && !geteuid().is_root(), "the sandbox does not run as root");
+    limit(Resource::Nproc, args.processes)?;
+    limit(Resource::Fsize, args.file_bytes)?;
+    limit(Resource::Core, 0)?;
+    restrict_files(&args.read)?;
+    syscalls::refuse()?;
+    check_confined()?;
+    let mut command = args.command.into_iter();
+    let program = command.next().context("nothing to run")?;
+    Err(Command::new(&program).args(command).exec())
+        .with_context(|| format!("cannot run {}", Path::new(&program).display()))
+}
+
+fn limit(resource: Resource, value: u64) -> anyhow::Result<()> {
+    let limits = Rlimit { current: Some(value), maximum: Some(value) };
+    setrlimit(resource, limits).with_context(|| format!("cannot limit {resource:?} to {value}"))
+}
+
+/// As much of Landlock as this kernel has; the mounts hold without it.
+fn restrict_files(read: &[PathBuf]) -> anyhow::Result<()> {
+    let abi = ABI::V6;
+    let readable = READABLE_INSIDE.iter().map(Path::new).chain(read.iter().map(PathBuf::as_path));
+    let devices = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
+    let status = landlock::Ruleset::default()
+        .handle_access(AccessFs::from_all(abi))?
+        .handle_access(AccessNet::from_all(abi))?
+        .scope(Scope::from_all(abi))?
+        .create()?
+        .add_rules(path_beneath_rules(readable, AccessFs::from_read(abi)))?
+        .add_rules(path_beneath_rules(WRITABLE_INSIDE, AccessFs::from_all(abi)))?
+        .add_rules(path_beneath_rules(["/dev"], devices))?
+        .restrict_self()
+        .context("cannot restrict files by Landlock")?;
+    ensure!(status.no_new_privs, "cannot refuse new privileges");
+    Ok(())
+}
+
+/// What the mounts, bubblewrap and the steps above should have done, seen from inside.
+fn check_confined() -> anyhow::Result<()> {
+    let status = fs::read_to_string("/proc/self/status").context("cannot read its own status")?;
+    for (field, wanted) in [
+        ("CapEff", "0000000000000000"),
+        ("CapPrm", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ] {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        ensure!(line.map(str::trim) == Some(wanted), "{field} is {line:?}, not {wanted}");
+    }
+    // An ordinary user keeps its groups; the user namespace makes nothing of them.
+    let groups = getgroups().context("cannot read its own groups")?;
+    ensure!(!groups.iter().any(|group| group.is_root()), "still in root's group");
+    let interfaces = fs::read_to_string("/proc/net/dev").context("cannot list network interfaces")?;
+    let outside =
+        interfaces.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() != "lo");
+    ensure!(outside.is_none(), "there is a network: {outside:?}");
+    ensure!(Path::new(OUTPUT_INSIDE).is_dir(), "there is no output folder");
+    Ok(())
+}

@@ -1,0 +1,403 @@
+//! Isolation by the operating system: bubblewrap makes the mounts and namespaces, [`inner`] does the rest.
+
+mod inner;
+mod syscalls;
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::fs::OFlags;
+
+pub use inner::{InnerArgs, run_inner};
+
+use super::{command::Device, watch::Limits};
+
+const AGENT_INSIDE: &str = "/pictor/agent";
+const SCENE_INSIDE: &str = "/pictor/scene.blend";
+const DRIVER_INSIDE: &str = "/pictor/driver.py";
+const OUTPUT_INSIDE: &str = "/output";
+const READABLE_INSIDE: [&str; 4] = ["/usr", "/etc", "/proc", "/pictor"];
+const WRITABLE_INSIDE: [&str; 2] = [OUTPUT_INSIDE, "/tmp"];
+
+/// What programs need of `/etc`: library paths, fonts, where graphics drivers are.
+const ETC: [&str; 7] =
+    ["alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "glvnd", "OpenCL"];
+
+/// Of `/tmp` inside: it lives in memory, and no process's resident set shows it.
+const SCRATCH_BYTES: u64 = 1 << 30;
+
+/// Slots render as this user and the ones after it, when the agent is root. No system hands these out.
+pub const FIRST_IDENTITY: u32 = 64_990;
+
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Bubblewrap,
+    /// Only if the machine's owner writes it.
+    Off,
+}
+
+/// What to isolate with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub mode: Mode,
+    /// The program `bwrap`, by path or by name in the standard folders.
+    pub bubblewrap: PathBuf,
+    /// The executable whose hidden `sandbox` subcommand is [`run_inner`]: our own.
+    pub agent: PathBuf,
+    /// See [`FIRST_IDENTITY`].
+    pub first_identity: u32,
+}
+
+impl Settings {
+    pub fn new(mode: Mode, agent: PathBuf) -> Self {
+        Self { mode, bubblewrap: "bwrap".into(), agent, first_identity: FIRST_IDENTITY }
+    }
+}
+
+/// Why this machine cannot isolate, and what its owner can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("bubblewrap is not there ({program}: {source}): install the package `bubblewrap` (0.8 or newer)")]
+    NotInstalled { program: String, source: io::Error },
+    #[error("{said}: bubblewrap is too old, 0.8 or newer is needed")]
+    TooOld { said: String },
+    #[error(
+        "{said}: this system does not let bubblewrap make namespaces. Ubuntu 24.04: give bwrap an AppArmor profile \
+         with `userns,`; older Debian: `sysctl kernel.unprivileged_userns_clone=1`; in a container: allow user \
+         namespaces there, or isolate by the container and write `mode = \"off\"` under `[sandbox]`"
+    )]
+    NoNamespaces { said: String },
+    #[error(
+        "{path} can be executed by its owner alone, and the sandbox runs it as an unprivileged user: \
+         run `chmod 755 {path}`"
+    )]
+    NotExecutable { path: String },
+    #[error("the sandbox does not hold: {said}")]
+    Fails { said: String },
+    #[error("the sandbox did not start within {} s", PROBE_TIMEOUT.as_secs())]
+    Hangs,
+    #[error("cannot prepare the sandbox: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A sandbox that was tried out on this machine.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    settings: Settings,
+    /// Further user namespaces are refused by bubblewrap too, not by our filter alone.
+    disable_userns: bool,
+}
+
+/// What one confined program gets to see.
+#[derive(Debug)]
+pub struct Confinement<'a> {
+    /// The installation to show, besides the system's.
+    pub blender: &'a Path,
+    pub scene: &'a Path,
+    pub driver: &'a Path,
+    pub output: &'a Path,
+    pub device: &'a Device,
+    /// From 0; each has an identity of its own.
+    pub slot: u32,
+    pub limits: &'a Limits,
+}
+
+/// Where the confined program finds what it is given.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub scene: PathBuf,
+    pub driver: PathBuf,
+    pub output: PathBuf,
+}
+
+impl Sandbox {
+    /// Runs a program in the sandbox, with every check of the inner step. A machine where this fails takes no tasks.
+    pub async fn probe(settings: Settings) -> Result<Sandbox, SandboxError> {
+        let mut sandbox = Sandbox { settings, disable_userns: !is_root() };
+        if sandbox.settings.mode == Mode::Off {
+            return Ok(sandbox);
+        }
+        if is_root() && std::fs::metadata(&sandbox.settings.agent)?.permissions().mode() & 0o005 != 0o005 {
+            return Err(SandboxError::NotExecutable { path: sandbox.settings.agent.display().to_string() });
+        }
+        match sandbox.try_out().await {
+            // Where /proc/sys is read-only (containers), bubblewrap cannot do this part.
+            Err(SandboxError::NoNamespaces { .. } | SandboxError::Fails { .. }) if sandbox.disable_userns => {
+                sandbox.disable_userns = false;
+                sandbox.try_out().await?;
+            }
+            result => result?,
+        }
+        Ok(sandbox)
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.settings.mode
+    }
+
+    async fn try_out(&self) -> Result<(), SandboxError> {
+        let folder = tempfile::tempdir()?;
+        let (scene, output) = (folder.path().join("scene"), folder.path().join("output"));
+        std::fs::write(&scene, "")?;
+        std::fs::create_dir(&output)?;
+        let program = Path::new("/usr/bin/true");
+        let confinement = Confinement {
+            blender: program,
+            scene: &scene,
+            driver: &scene,
+            output: &output,
+            device: &Device::Cpu,
+            slot: 0,
+            limits: &Limits::default(),
+        };
+        let _handover = self.hand_over(&confinement)?;
+        let mut command = tokio::process::Command::from(self.command(&confinement, program, &[]));
+        let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = tokio::time::timeout(PROBE_TIMEOUT, running)
+            .await
+            .map_err(|_| SandboxError::Hangs)?
+            .map_err(|source| SandboxError::NotInstalled {
+                program: self.settings.bubblewrap.display().to_string(),
+                source,
+            })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let said = text.trim().lines().last().map_or_else(|| output.status.to_string(), str::to_owned);
+        Err(if said.contains("Unknown option") {
+            SandboxError::TooOld { said }
+        } else if said.starts_with("bwrap: ") {
+            SandboxError::NoNamespaces { said }
+        } else {
+            SandboxError::Fails { said }
+        })
+    }
+
+    pub fn view(&self, confinement: &Confinement<'_>) -> View {
+        match self.settings.mode {
+            Mode::Bubblewrap => View {
+                scene: SCENE_INSIDE.into(),
+                driver: DRIVER_INSIDE.into(),
+                output: OUTPUT_INSIDE.into(),
+            },
+            Mode::Off => View {
+                scene: confinement.scene.into(),
+                driver: confinement.driver.into(),
+                output: confinement.output.into(),
+            },
+        }
+    }
+
+    /// The user a slot renders as: another one only when we are root.
+    fn identity(&self, slot: u32) -> Option<u32> {
+        let wanted = self.settings.mode == Mode::Bubblewrap && is_root();
+        wanted.then(|| self.settings.first_identity.saturating_add(slot))
+    }
+
+    /// Lets the sandbox's user read what it is given and write the output folder, until the guard is dropped.
+    pub fn hand_over(&self, confinement: &Confinement<'_>) -> io::Result<Handover> {
+        let Some(identity) = self.identity(confinement.slot) else { return Ok(Handover { folder: None }) };
+        // The folders above may be closed to everybody else: only the files themselves are mounted.
+        for path in [confinement.scene, confinement.driver] {
+            let file = File::open(path)?;
+            let mode = file.metadata()?.mode();
+            if mode & 0o004 == 0 {
+                file.set_permissions(std::fs::Permissions::from_mode((mode | 0o044) & 0o7777))?;
+            }
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+        let folder = File::options().read(true).custom_flags(flags).open(confinement.output)?;
+        fchown(&folder, Some(identity), Some(identity))?;
+        Ok(Handover { folder: Some(folder) })
+    }
+
+    /// `program` with `arguments`, confined. The mode `off` confines nothing but the environment.
+    pub fn command(&self, confinement: &Confinement<'_>, program: &Path, arguments: &[OsString]) -> Command {
+        let environment = environment(confinement.device);
+        let mut command = match self.settings.mode {
+            Mode::Off => {
+                let mut command = Command::new(program);
+                command.current_dir("/");
+                command
+            }
+            Mode::Bubblewrap => {
+                let mut command = Command::new(&self.settings.bubblewrap);
+                command.args(self.mounts(confinement));
+                for (name, value) in &environment {
+                    command.arg("--setenv").arg(name).arg(value);
+                }
+                command.arg("--").args(self.inner_step(confinement)).arg("--").arg(program);
+                command
+            }
+        };
+        // Nothing of the agent's environment, where secrets may be.
+        command.args(arguments).env_clear().envs(environment);
+        command
+    }
+
+    fn mounts(&self, confinement: &Confinement<'_>) -> Vec<OsString> {
+        let mut bubblewrap = Arguments(Vec::new());
+        for flag in
+            ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        {
+            bubblewrap.add([flag]);
+        }
+        bubblewrap.add(["--die-with-parent", "--new-session", "--clearenv", "--hostname", "render"]);
+        bubblewrap.add(["--cap-drop", "ALL"]);
+        if self.identity(confinement.slot).is_some() {
+            bubblewrap.add(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]);
+        } else {
+            bubblewrap.add(["--unshare-user"]);
+            if self.disable_userns {
+                bubblewrap.add(["--disable-userns"]);
+            }
+        }
+        bubblewrap.system();
+        let scratch = SCRATCH_BYTES.to_string();
+        bubblewrap.add(["--proc", "/proc", "--dev", "/dev"]);
+        if let Device::Gpu { minor, .. } = confinement.device {
+            for node in ["nvidiactl".to_owned(), "nvidia-uvm".to_owned(), format!("nvidia{minor}")] {
+                let node = format!("/dev/{node}");
+                bubblewrap.add(["--dev-bind-try", &node, &node]);
+            }
+        }
+        bubblewrap.add(["--perms", "1777", "--size", &scratch, "--tmpfs", "/tmp"]);
+        for path in installation(confinement.blender) {
+            bubblewrap.folders_above(&path);
+            bubblewrap.bind("--ro-bind", &path, &path);
+        }
+        bubblewrap.bind("--ro-bind", &self.settings.agent, AGENT_INSIDE);
+        bubblewrap.bind("--ro-bind", confinement.scene, SCENE_INSIDE);
+        bubblewrap.bind("--ro-bind", confinement.driver, DRIVER_INSIDE);
+        bubblewrap.bind("--bind", confinement.output, OUTPUT_INSIDE);
+        // Both live in memory without a bound.
+        bubblewrap.add(["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]);
+        bubblewrap.0
+    }
+
+    fn inner_step(&self, confinement: &Confinement<'_>) -> Vec<OsString> {
+        let mut inner = Arguments(Vec::new());
+        inner.add([AGENT_INSIDE, "sandbox"]);
+        inner.add(["--processes", &confinement.limits.processes.to_string()]);
+        inner.add(["--file-bytes", &confinement.limits.file_bytes.to_string()]);
+        if let Some(identity) = self.identity(confinement.slot) {
+            inner.add(["--identity", &identity.to_string()]);
+        }
+        for path in installation(confinement.blender) {
+            inner.0.extend(["--read".into(), path.into()]);
+        }
+        inner.0
+    }
+}
+
+/// An argument list under way.
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn add<const N: usize>(&mut self, arguments: [&str; N]) {
+        self.0.extend(arguments.map(OsString::from));
+    }
+
+    /// The folders above a mount point; bubblewrap makes missing ones for their owner alone, who is root.
+    fn folders_above(&mut self, inside: &Path) {
+        let mut above: Vec<&Path> =
+            inside.ancestors().skip(1).filter(|path| *path != Path::new("/")).collect();
+        above.reverse();
+        for folder in above {
+            self.add(["--perms", "0755", "--dir"]);
+            self.0.push(folder.into());
+        }
+    }
+
+    fn bind(&mut self, how: &str, outside: impl AsRef<OsStr>, inside: impl AsRef<OsStr>) {
+        self.0.extend([how.into(), outside.as_ref().into(), inside.as_ref().into()]);
+    }
+
+    /// Programs and libraries, whether `/lib` is a link to `/usr/lib` or a folder of its own.
+    fn system(&mut self) {
+        self.bind("--ro-bind", "/usr", "/usr");
+        for name in ["bin", "sbin", "lib", "lib32", "lib64"] {
+            let path = Path::new("/").join(name);
+            if let Ok(target) = std::fs::read_link(&path) {
+                self.bind("--symlink", &target, &path);
+            } else if path.is_dir() {
+                self.bind("--ro-bind", &path, &path);
+            }
+        }
+        self.add(["--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/pictor"]);
+        for name in ETC {
+            let path = Path::new("/etc").join(name);
+            self.bind("--ro-bind-try", &path, &path);
+        }
+    }
+}
+
+/// The parts of an unpacked Blender outside `/usr`, and nothing that happens to lie beside them.
+fn installation(blender: &Path) -> Vec<PathBuf> {
+    if blender.starts_with("/usr") {
+        return Vec::new();
+    }
+    let mut parts = vec![blender.to_owned()];
+    let beside = blender.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    for entry in beside.into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_version = name
+            .split_once('.')
+            .is_some_and(|(major, minor)| major.parse::<u8>().is_ok() && minor.parse::<u8>().is_ok());
+        if is_version || name == "lib" {
+            parts.push(entry.path());
+        }
+    }
+    parts
+}
+
+fn environment(device: &Device) -> Vec<(OsString, OsString)> {
+    let gpu = match device {
+        Device::Cpu => "",
+        Device::Gpu { uuid, .. } => uuid,
+    };
+    [
+        ("HOME", "/tmp"),
+        ("TMPDIR", "/tmp"),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("LANG", "C.UTF-8"),
+        ("CUDA_VISIBLE_DEVICES", gpu),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Takes the output folder back when dropped.
+#[derive(Debug)]
+#[must_use = "dropping it takes the output folder back"]
+pub struct Handover {
+    folder: Option<File>,
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder
+            && let Err(error) = fchown(folder, Some(0), Some(0))
+        {
+            tracing::warn!(%error, "cannot take an output folder back");
+        }
+    }
+}

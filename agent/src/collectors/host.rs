@@ -1,0 +1,202 @@
+//! The machine without its GPUs: processor, memory, disks, network, temperatures.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context;
+use sysinfo::{
+    Components, CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, RefreshKind, System,
+};
+use tokio::sync::watch;
+
+use super::{Collector, Families, Row, float};
+use crate::config::MetricsConfig;
+
+/// Label and help of one sensor that measures the processor, by how its drivers name it.
+const CPU_SENSORS: [&str; 5] = ["coretemp", "k10temp", "zenpower", "cpu", "Tctl"];
+
+/// What heartbeats tell of the machine.
+#[derive(Debug, Clone, Default)]
+pub struct HostSample {
+    pub cpu_name: Option<String>,
+    pub cpu_cores: Option<u32>,
+    /// `None` until two measurements lie far enough apart.
+    pub cpu_utilization_ratio: Option<f64>,
+    pub cpu_temperature_celsius: Option<f64>,
+    pub memory_total_bytes: u64,
+    pub memory_used_bytes: u64,
+}
+
+pub struct Host {
+    interval: Duration,
+    publish: watch::Sender<Option<HostSample>>,
+    hostname: String,
+    os: String,
+    system: System,
+    disks: Disks,
+    networks: Networks,
+    components: Components,
+    measured_before: bool,
+}
+
+impl Host {
+    pub fn new(
+        config: &MetricsConfig,
+        publish: watch::Sender<Option<HostSample>>,
+        hostname: String,
+        os: String,
+    ) -> anyhow::Result<Self> {
+        let cpu = CpuRefreshKind::nothing().with_usage();
+        let what = RefreshKind::nothing().with_cpu(cpu).with_memory(MemoryRefreshKind::nothing().with_ram());
+        Ok(Self {
+            interval: config.host_interval,
+            publish,
+            hostname,
+            os,
+            system: System::new_with_specifics(what).context("this system cannot be measured")?,
+            disks: Disks::new()?,
+            networks: Networks::new()?,
+            components: Components::new()?,
+            measured_before: false,
+        })
+    }
+
+    fn refresh(&mut self) {
+        self.system.refresh_cpu_usage();
+        self.system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        self.disks.refresh_specifics(true, DiskRefreshKind::nothing().with_storage());
+        self.networks.refresh(true);
+        self.components.refresh(true);
+    }
+
+    fn sample(&self) -> HostSample {
+        let cpus = self.system.cpus();
+        HostSample {
+            cpu_name: cpus.first().map(|cpu| cpu.brand().trim().to_owned()).filter(|name| !name.is_empty()),
+            cpu_cores: u32::try_from(cpus.len()).ok().filter(|cores| *cores > 0),
+            cpu_utilization_ratio: self
+                .measured_before
+                .then(|| f64::from(self.system.global_cpu_usage()) / 100.0),
+            cpu_temperature_celsius: self
+                .cpu_temperatures()
+                .into_iter()
+                .map(|(_, celsius)| celsius)
+                .reduce(f64::max),
+            memory_total_bytes: self.system.total_memory(),
+            memory_used_bytes: self.system.used_memory(),
+        }
+    }
+
+    /// Several sensors can bear one label: the hottest speaks for it.
+    fn cpu_temperatures(&self) -> Vec<(String, f64)> {
+        let mut hottest = BTreeMap::new();
+        for component in &self.components {
+            let label = component.label();
+            let is_cpu = CPU_SENSORS.iter().any(|name| label.contains(name));
+            if let Some(celsius) = component.temperature().filter(|celsius| is_cpu && celsius.is_finite()) {
+                let kept = hottest.entry(label.to_owned()).or_insert(f64::MIN);
+                *kept = f64::max(*kept, celsius.into());
+            }
+        }
+        hottest.into_iter().collect()
+    }
+
+    fn processor(&self, families: &mut Families, sample: &HostSample) {
+        families.value("pictor_cpu_utilization_ratio", "Use of all cores.", sample.cpu_utilization_ratio);
+        let cores = (0_u32..).zip(self.system.cpus()).filter(|_| self.measured_before);
+        families.gauge(
+            "pictor_cpu_core_utilization_ratio",
+            "Use of one core.",
+            &["cpu"],
+            cores.map(|(number, cpu)| (vec![number.to_string()], f64::from(cpu.usage()) / 100.0)),
+        );
+        families.gauge(
+            "pictor_cpu_temperature_celsius",
+            "What the processor's sensors say.",
+            &["sensor"],
+            self.cpu_temperatures().into_iter().map(|(sensor, celsius)| (vec![sensor], celsius)),
+        );
+    }
+
+    fn memory(&self, families: &mut Families) {
+        let sizes = [
+            ("pictor_memory_total_bytes", "The machine's memory.", self.system.total_memory()),
+            ("pictor_memory_used_bytes", "Memory in use.", self.system.used_memory()),
+            (
+                "pictor_memory_available_bytes",
+                "Memory that programs can still get.",
+                self.system.available_memory(),
+            ),
+        ];
+        for (name, help, bytes) in sizes {
+            families.value(name, help, Some(float(bytes)));
+        }
+    }
+
+    fn disks(&self, families: &mut Families) {
+        // Containers mount one file system in many places, some with the same name.
+        let mut mounts = BTreeMap::new();
+        for disk in self.disks.iter().filter(|disk| disk.total_space() > 0) {
+            let mount = disk.mount_point().to_string_lossy().into_owned();
+            mounts.insert(mount, (disk.total_space(), disk.available_space()));
+        }
+        let rows = |pick: fn(&(u64, u64)) -> u64| -> Vec<Row> {
+            mounts.iter().map(|(mount, sizes)| (vec![mount.clone()], float(pick(sizes)))).collect()
+        };
+        families.gauge(
+            "pictor_disk_total_bytes",
+            "Size of a file system.",
+            &["mount"],
+            rows(|sizes| sizes.0),
+        );
+        families.gauge(
+            "pictor_disk_free_bytes",
+            "What is free on a file system.",
+            &["mount"],
+            rows(|sizes| sizes.1),
+        );
+    }
+
+    fn network(&self, families: &mut Families) {
+        let mut rows = Vec::new();
+        let devices: BTreeMap<_, _> = self.networks.iter().collect();
+        for (device, data) in devices {
+            let counts = [("rx", data.total_received()), ("tx", data.total_transmitted())];
+            rows.extend(counts.map(|(way, bytes)| {
+                (vec![device.to_string_lossy().into_owned(), way.to_owned()], float(bytes))
+            }));
+        }
+        let help = "Bytes over a network device.";
+        families.counter("pictor_network_bytes_total", help, &["device", "direction"], rows);
+    }
+}
+
+impl Collector for Host {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn interval(&self) -> Duration {
+        // Its first measurement knows no utilization; the second need not wait as long.
+        if self.measured_before { self.interval } else { self.interval.min(Duration::from_secs(1)) }
+    }
+
+    fn collect(&mut self) -> anyhow::Result<Families> {
+        self.refresh();
+        let sample = self.sample();
+        let mut families = Families::default();
+        let worker = [env!("CARGO_PKG_VERSION"), &self.os, &self.hostname].map(str::to_owned).to_vec();
+        families.gauge(
+            "pictor_worker_info",
+            "The agent and the machine it runs on.",
+            &["version", "os", "hostname"],
+            [(worker, 1.0)],
+        );
+        self.processor(&mut families, &sample);
+        self.memory(&mut families);
+        self.disks(&mut families);
+        self.network(&mut families);
+        self.publish.send_replace(Some(sample));
+        self.measured_before = true;
+        Ok(families)
+    }
+}

@@ -1,0 +1,127 @@
+//! What is measured: a file for each source. Add one by a file, its `mod` line and its line in [`all`].
+
+pub mod earnings;
+pub mod host;
+pub mod nvml;
+pub mod render;
+
+use std::{sync::Arc, time::Duration};
+
+use pictor_protocol::Earned;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use tokio::sync::watch;
+
+use crate::{config::MetricsConfig, heartbeat::Connection, outbox::Outbox, slots::Slots};
+
+/// One source of measurements. It has a thread of its own and may block.
+pub trait Collector: Send {
+    /// As in `/metrics/{name}`.
+    fn name(&self) -> &'static str;
+    fn interval(&self) -> Duration;
+    /// Measures once. After an error nothing of this source is shown until it works again.
+    fn collect(&mut self) -> anyhow::Result<Families>;
+}
+
+/// What collectors read and write in the rest of the agent.
+pub struct Sources {
+    pub metrics: MetricsConfig,
+    pub gpus: watch::Sender<Option<Vec<nvml::GpuSample>>>,
+    pub host: watch::Sender<Option<host::HostSample>>,
+    pub hostname: String,
+    pub os: String,
+    pub slots: Arc<Slots>,
+    pub outbox: Arc<Outbox>,
+    pub counters: Arc<render::Counters>,
+    pub connection: watch::Receiver<Connection>,
+    pub earned: watch::Receiver<Option<Earned>>,
+}
+
+/// Every collector, in the order of the exposition.
+pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
+    let earnings = earnings::Earnings::new(sources.earned, sources.connection.clone());
+    Ok(vec![
+        Box::new(nvml::Nvml::new(&sources.metrics, sources.gpus)),
+        Box::new(host::Host::new(&sources.metrics, sources.host, sources.hostname, sources.os)?),
+        Box::new(render::Render::new(sources.slots, sources.outbox, sources.counters, sources.connection)),
+        Box::new(earnings),
+    ])
+}
+
+/// The values of one label set, in the order of the family's label names.
+pub type Row = (Vec<String>, f64);
+
+/// Metric families under construction. What has no value is left out.
+#[derive(Default)]
+pub struct Families(Vec<MetricFamily>);
+
+impl Families {
+    /// One value without labels.
+    pub fn value(&mut self, name: &str, help: &str, value: Option<f64>) {
+        self.gauge(name, help, &[], value.map(|value| (Vec::new(), value)));
+    }
+
+    pub fn gauge(&mut self, name: &str, help: &str, labels: &[&str], rows: impl IntoIterator<Item = Row>) {
+        self.add(MetricType::GAUGE, name, help, labels, rows);
+    }
+
+    /// A count that something else keeps.
+    pub fn counter(&mut self, name: &str, help: &str, labels: &[&str], rows: impl IntoIterator<Item = Row>) {
+        self.add(MetricType::COUNTER, name, help, labels, rows);
+    }
+
+    /// Families of the library's own counters and histograms.
+    pub fn extend(&mut self, families: Vec<MetricFamily>) {
+        self.0.extend(families.into_iter().filter(|family| !family.get_metric().is_empty()));
+    }
+
+    pub fn as_slice(&self) -> &[MetricFamily] {
+        &self.0
+    }
+
+    fn add(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        rows: impl IntoIterator<Item = Row>,
+    ) {
+        let metrics: Vec<Metric> =
+            rows.into_iter().map(|(values, value)| metric(kind, labels, values, value)).collect();
+        if metrics.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
+        self.0.push(family);
+    }
+}
+
+fn metric(kind: MetricType, labels: &[&str], values: Vec<String>, value: f64) -> Metric {
+    let pairs = labels.iter().zip(values).map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value);
+        pair
+    });
+    let mut metric = Metric::from_label(pairs.collect());
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+/// A count or a size as a metric's value: exact up to 2^53.
+#[allow(clippy::cast_precision_loss)]
+pub fn float(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,265 @@
+//! The agent's own work: slots, tasks, frames, scene cache, outbox.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use pictor_protocol::{DesiredState, SlotStatus, WorkerStatus};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, core::Collector as _};
+use tokio::sync::watch;
+
+use super::{Collector, Families, float};
+use crate::{heartbeat::Connection, outbox::Outbox, slots::Slots};
+
+/// From a small scene's load to a long render.
+const PHASE_BUCKETS_SECONDS: [f64; 12] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1200.0, 3600.0, 14400.0];
+
+/// How a task ended here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskResult {
+    /// The registry accepted its completion.
+    Completed,
+    Failed,
+    /// Its lease was lost.
+    Expired,
+    Released,
+}
+
+impl TaskResult {
+    const ALL: [TaskResult; 4] =
+        [TaskResult::Completed, TaskResult::Failed, TaskResult::Expired, TaskResult::Released];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskResult::Completed => "completed",
+            TaskResult::Failed => "failed",
+            TaskResult::Expired => "expired",
+            TaskResult::Released => "released",
+        }
+    }
+}
+
+/// What a task spends its time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Fetch,
+    Load,
+    Render,
+    Upload,
+}
+
+impl Phase {
+    const ALL: [Phase; 4] = [Phase::Fetch, Phase::Load, Phase::Render, Phase::Upload];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Phase::Fetch => "fetch",
+            Phase::Load => "load",
+            Phase::Render => "render",
+            Phase::Upload => "upload",
+        }
+    }
+}
+
+/// What is counted where it happens.
+#[derive(Debug)]
+pub struct Counters {
+    tasks: IntCounterVec,
+    phases: HistogramVec,
+    frames: IntCounterVec,
+    blender_starts: IntCounterVec,
+    scene_hits: IntCounter,
+    scene_misses: IntCounter,
+    scene_bytes: AtomicU64,
+}
+
+impl Counters {
+    /// All at zero, every label value present.
+    pub fn new() -> anyhow::Result<Counters> {
+        let tasks = Opts::new("pictor_tasks_total", "Tasks that ended here, by result.");
+        let frames =
+            Opts::new("pictor_frames_total", "Frames that the registry took, and frames that failed.");
+        let starts = Opts::new("pictor_blender_starts_total", "Starts of Blender.");
+        let phases = HistogramOpts::new("pictor_task_phase_seconds", "What tasks spent their time on.");
+        let counters = Counters {
+            tasks: IntCounterVec::new(tasks, &["result"])?,
+            phases: HistogramVec::new(phases.buckets(PHASE_BUCKETS_SECONDS.to_vec()), &["phase"])?,
+            frames: IntCounterVec::new(frames, &["result"])?,
+            blender_starts: IntCounterVec::new(starts, &["kind"])?,
+            scene_hits: IntCounter::new("pictor_scene_cache_hits_total", "Scenes that were in the cache.")?,
+            scene_misses: IntCounter::new(
+                "pictor_scene_cache_misses_total",
+                "Scenes that had to be fetched.",
+            )?,
+            scene_bytes: AtomicU64::new(0),
+        };
+        for result in TaskResult::ALL {
+            counters.tasks.with_label_values(&[result.as_str()]);
+        }
+        for phase in Phase::ALL {
+            counters.phases.with_label_values(&[phase.as_str()]);
+        }
+        for result in [TaskResult::Completed, TaskResult::Failed] {
+            counters.frames.with_label_values(&[result.as_str()]);
+        }
+        counters.blender_starts.with_label_values(&["cold"]);
+        Ok(counters)
+    }
+
+    pub fn task_ended(&self, result: TaskResult) {
+        self.tasks.with_label_values(&[result.as_str()]).inc();
+    }
+
+    pub fn frame_sent(&self) {
+        self.frames.with_label_values(&[TaskResult::Completed.as_str()]).inc();
+    }
+
+    pub fn frame_failed(&self) {
+        self.frames.with_label_values(&[TaskResult::Failed.as_str()]).inc();
+    }
+
+    pub fn phase(&self, phase: Phase, seconds: f64) {
+        self.phases.with_label_values(&[phase.as_str()]).observe(seconds);
+    }
+
+    pub fn blender_started(&self) {
+        self.blender_starts.with_label_values(&["cold"]).inc();
+    }
+
+    pub fn scene_hit(&self) {
+        self.scene_hits.inc();
+    }
+
+    pub fn scene_missed(&self) {
+        self.scene_misses.inc();
+    }
+
+    pub fn set_scene_bytes(&self, bytes: u64) {
+        self.scene_bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+pub struct Render {
+    slots: Arc<Slots>,
+    outbox: Arc<Outbox>,
+    counters: Arc<Counters>,
+    connection: watch::Receiver<Connection>,
+}
+
+impl Render {
+    pub fn new(
+        slots: Arc<Slots>,
+        outbox: Arc<Outbox>,
+        counters: Arc<Counters>,
+        connection: watch::Receiver<Connection>,
+    ) -> Self {
+        Self { slots, outbox, counters, connection }
+    }
+
+    fn status(&self) -> WorkerStatus {
+        if !self.connection.borrow().is_up() {
+            return WorkerStatus::Offline;
+        }
+        match self.slots.desired() {
+            DesiredState::Paused => WorkerStatus::Paused,
+            DesiredState::Draining => WorkerStatus::Draining,
+            DesiredState::Active if self.slots.work().is_empty() => WorkerStatus::Idle,
+            DesiredState::Active => WorkerStatus::Busy,
+        }
+    }
+
+    fn worker(&self, families: &mut Families) {
+        let current = self.status();
+        families.gauge(
+            "pictor_worker_status",
+            "Where the worker stands: 1 for its status, 0 for the others.",
+            &["status"],
+            WorkerStatus::ALL
+                .iter()
+                .map(|status| (vec![status.to_string()], f64::from(u8::from(*status == current)))),
+        );
+        let reported = self.slots.reported();
+        families.gauge(
+            "pictor_slots",
+            "Slots by status.",
+            &["status"],
+            SlotStatus::ALL.iter().map(|status| {
+                let count = reported.iter().filter(|slot| slot.status == *status).count();
+                (vec![status.to_string()], float(u64::try_from(count).unwrap_or(0)))
+            }),
+        );
+        families.gauge(
+            "pictor_task_running",
+            "Whether the slot has a task.",
+            &["slot"],
+            reported
+                .iter()
+                .map(|slot| (vec![slot.slot.to_string()], f64::from(u8::from(slot.attempt_id.is_some())))),
+        );
+    }
+
+    fn tasks(&self, families: &mut Families) {
+        let work = self.slots.work();
+        let slot = |slot: u32| vec![slot.to_string()];
+        families.gauge(
+            "pictor_task_info",
+            "The task of a slot.",
+            &["slot", "job_id", "task_id"],
+            work.iter().map(|work| {
+                let ids = [work.lease.job_id.to_string(), work.lease.task_id.to_string()];
+                (slot(work.slot).into_iter().chain(ids).collect(), 1.0)
+            }),
+        );
+        families.gauge(
+            "pictor_task_progress_ratio",
+            "How much of the task is rendered.",
+            &["slot"],
+            work.iter().map(|work| (slot(work.slot), work.progress_ratio)),
+        );
+        families.gauge(
+            "pictor_task_elapsed_seconds",
+            "Time since the task was taken.",
+            &["slot"],
+            work.iter().map(|work| (slot(work.slot), work.elapsed.as_secs_f64())),
+        );
+        families.gauge(
+            "pictor_task_remaining_seconds",
+            "Time until the task is rendered, estimated.",
+            &["slot"],
+            work.iter().filter_map(|work| Some((slot(work.slot), work.remaining?.as_secs_f64()))),
+        );
+    }
+}
+
+impl Collector for Render {
+    fn name(&self) -> &'static str {
+        "render"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn collect(&mut self) -> anyhow::Result<Families> {
+        let mut families = Families::default();
+        self.worker(&mut families);
+        self.tasks(&mut families);
+        let counters = &self.counters;
+        families.extend(counters.tasks.collect());
+        families.extend(counters.phases.collect());
+        families.extend(counters.frames.collect());
+        families.extend(counters.blender_starts.collect());
+        families.extend(counters.scene_hits.collect());
+        families.extend(counters.scene_misses.collect());
+        let cached = float(counters.scene_bytes.load(Ordering::Relaxed));
+        families.value("pictor_scene_cache_bytes", "What the scene cache holds.", Some(cached));
+        let waiting = float(u64::try_from(self.outbox.entries()).unwrap_or(u64::MAX));
+        families.value("pictor_outbox_entries", "Results that wait to be sent.", Some(waiting));
+        Ok(families)
+    }
+}

@@ -1,0 +1,412 @@
+//! The agent's configuration: flags over environment over file. Nothing else in the agent reads the environment.
+
+use std::{
+    env, fmt,
+    fs::{self, Permissions},
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
+use serde::Deserialize;
+use url::Url;
+
+use crate::blender::{Limits, Places, sandbox};
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:9850";
+const SCENE_CACHE_BYTES_DEFAULT: u64 = 20 << 30;
+/// Faster than this, measuring costs more than it tells.
+const INTERVAL_SECONDS_MIN: f64 = 0.1;
+
+/// Renders tasks of a render network, and exposes what this machine does to Prometheus.
+#[derive(Debug, clap::Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to log: error, warn, info, debug, or a filter such as `info,pictor_agent::outbox=debug`
+    #[arg(long, global = true, env = "PICTOR_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Installs a worker's config file, downloaded from the console
+    Import(ImportFlags),
+    /// Takes tasks, renders them, serves /metrics
+    Run(RunFlags),
+    /// Checks GPU, driver, Blender, sandbox, disk, registry and clock, and says what to do about each
+    Doctor(DoctorFlags),
+    /// The last step into the sandbox; for the agent's own use
+    #[command(hide = true)]
+    Sandbox(sandbox::InnerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ImportFlags {
+    /// The downloaded file, pictor-worker-NAME.toml
+    pub file: PathBuf,
+    /// Where it goes [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct RunFlags {
+    /// The worker's config file [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to serve /metrics [default: 127.0.0.1:9850]
+    #[arg(long, env = "PICTOR_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root, else ~/.local/share/pictor-agent]
+    #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The Blender to use [default: the newest one found]
+    #[arg(long, env = "PICTOR_BLENDER", value_name = "FILE")]
+    pub blender: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DoctorFlags {
+    #[command(flatten)]
+    pub run: RunFlags,
+    /// The result as JSON, for programs
+    #[arg(long, env = "PICTOR_JSON")]
+    pub json: bool,
+}
+
+/// Why there is no usable configuration. The agent exits with 78.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(
+        "there is no config file {}: download it from your worker's page in the console and run \
+         `pictor-agent import FILE.toml`",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{}, line {line}: {message}", path.display())]
+    Line { path: PathBuf, line: usize, message: String },
+    #[error("{}: {message}", path.display())]
+    Value { path: PathBuf, message: String },
+    #[error("cannot tell where this user's files go, HOME is not set: name them with --{0}")]
+    NoHome(&'static str),
+}
+
+/// The config file as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    registry: Url,
+    worker_id: WorkerId,
+    worker_name: WorkerName,
+    #[serde(default)]
+    wallet_address: Option<String>,
+    token: String,
+    #[serde(default)]
+    agent: AgentTable,
+    #[serde(default)]
+    blender: BlenderTable,
+    #[serde(default)]
+    sandbox: SandboxTable,
+    #[serde(default)]
+    metrics: MetricsTable,
+}
+
+impl File {
+    fn worker(&self) -> WorkerConfig {
+        WorkerConfig {
+            registry: self.registry.clone(),
+            worker_id: self.worker_id,
+            worker_name: self.worker_name.clone(),
+            wallet_address: self.wallet_address.clone(),
+            token: self.token.clone(),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentTable {
+    listen: Option<SocketAddr>,
+    data: Option<PathBuf>,
+    scene_cache_bytes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlenderTable {
+    path: Option<PathBuf>,
+    #[serde(default)]
+    device: DeviceChoice,
+}
+
+/// What slots there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// One slot for each GPU that NVML shows, or one for the CPU when it shows none.
+    #[default]
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SandboxTable {
+    #[serde(default)]
+    mode: sandbox::Mode,
+    bubblewrap: Option<PathBuf>,
+    uid: Option<u32>,
+    memory_bytes: Option<u64>,
+    output_bytes: Option<u64>,
+    file_bytes: Option<u64>,
+    processes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricsTable {
+    nvml_library: Option<PathBuf>,
+    gpu_interval_seconds: Option<f64>,
+    host_interval_seconds: Option<f64>,
+    token_file: Option<PathBuf>,
+    #[serde(default)]
+    open: bool,
+}
+
+/// Everything the agent was told.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    pub identity: Identity,
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    pub scene_cache_bytes: u64,
+    pub places: Places,
+    pub device: DeviceChoice,
+    pub sandbox: sandbox::Settings,
+    /// `wall` is each task's own.
+    pub limits: Limits,
+    pub metrics: MetricsConfig,
+}
+
+/// Whose work this is and where it comes from. Its `Debug` form hides the token.
+#[derive(Clone)]
+pub struct Identity(pub WorkerConfig);
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.0.worker_id).field(&self.0.registry.as_str()).finish()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct MetricsConfig {
+    pub nvml_library: Option<PathBuf>,
+    pub gpu_interval: Duration,
+    pub host_interval: Duration,
+    pub access: MetricsAccess,
+}
+
+/// Who may read `/metrics`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// Whoever reaches the listener: it is on loopback, or its owner said so.
+    Anyone,
+    /// Who shows this bearer token.
+    Bearer(String),
+}
+
+impl fmt::Debug for MetricsAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MetricsAccess::Anyone => "Anyone",
+            MetricsAccess::Bearer(_) => "Bearer",
+        })
+    }
+}
+
+impl Config {
+    pub fn load(flags: &RunFlags) -> Result<Config, ConfigError> {
+        let path = flags.config.clone().map_or_else(default_path, Ok)?;
+        let text = read(&path)?;
+        warn_if_readable_by_others(&path);
+        let file = parse(&path, &text)?;
+        let worker = file.worker();
+        let listen = flags.listen.or(file.agent.listen).map_or_else(|| default_listen(&path), Ok)?;
+        let data = flags.data.clone().or(file.agent.data).map_or_else(default_data, Ok)?;
+        let data = std::path::absolute(&data)
+            .map_err(|source| ConfigError::Unreadable { path: data.clone(), source })?;
+        let agent = env::current_exe()
+            .map_err(|source| ConfigError::Unreadable { path: "/proc/self/exe".into(), source })?;
+        let mut sandbox_settings = sandbox::Settings::new(file.sandbox.mode, agent);
+        if let Some(bubblewrap) = file.sandbox.bubblewrap {
+            sandbox_settings.bubblewrap = bubblewrap;
+        }
+        if let Some(uid) = file.sandbox.uid {
+            sandbox_settings.first_identity = uid;
+        }
+        let usual = Limits::default();
+        let limits = Limits {
+            memory_bytes: file.sandbox.memory_bytes.or(usual.memory_bytes),
+            output_bytes: file.sandbox.output_bytes.unwrap_or(usual.output_bytes),
+            file_bytes: file.sandbox.file_bytes.unwrap_or(usual.file_bytes),
+            processes: file.sandbox.processes.unwrap_or(usual.processes),
+            wall: usual.wall,
+        };
+        let metrics = metrics(&path, file.metrics, listen)?;
+        Ok(Config {
+            identity: Identity(worker),
+            listen,
+            data,
+            scene_cache_bytes: file.agent.scene_cache_bytes.unwrap_or(SCENE_CACHE_BYTES_DEFAULT),
+            places: Places {
+                configured: flags.blender.clone().or(file.blender.path),
+                search_path: env::var_os("PATH"),
+                home: home(),
+            },
+            device: file.blender.device,
+            sandbox: sandbox_settings,
+            limits,
+            metrics,
+            path,
+        })
+    }
+}
+
+/// Reads a config file's text.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
+        _ => ConfigError::Unreadable { path: path.to_owned(), source },
+    })
+}
+
+/// Checks a config file's text and returns whose it is.
+pub fn identity(path: &Path, text: &str) -> Result<WorkerConfig, ConfigError> {
+    parse(path, text).map(|file| file.worker())
+}
+
+fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let message =
+            error.message().replace("unknown field", "unknown key").replace("missing field", "missing key");
+        match error.span() {
+            // A missing key has no line of its own.
+            Some(span) if !message.starts_with("missing key") => {
+                let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+                ConfigError::Line { path: path.to_owned(), line, message }
+            }
+            _ => ConfigError::Value { path: path.to_owned(), message },
+        }
+    })?;
+    let value = |message: &str| ConfigError::Value { path: path.to_owned(), message: message.to_owned() };
+    if !matches!(file.registry.scheme(), "http" | "https") || file.registry.host().is_none() {
+        return Err(value("`registry` is not an http or https URL"));
+    }
+    if file.token.is_empty() || !file.token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(value("`token` is not an access token"));
+    }
+    if file.sandbox.uid == Some(0) {
+        return Err(value("`uid` under [sandbox] is root, whom no sandbox holds"));
+    }
+    Ok(file)
+}
+
+fn metrics(path: &Path, table: MetricsTable, listen: SocketAddr) -> Result<MetricsConfig, ConfigError> {
+    let interval = |key: &str, seconds: Option<f64>, usual: f64| {
+        let seconds = seconds.unwrap_or(usual);
+        if (INTERVAL_SECONDS_MIN..=3600.0).contains(&seconds) {
+            Ok(Duration::from_secs_f64(seconds))
+        } else {
+            let message =
+                format!("`{key}` under [metrics] is {seconds}; it can be {INTERVAL_SECONDS_MIN} to 3600");
+            Err(ConfigError::Value { path: path.to_owned(), message })
+        }
+    };
+    let access = match table.token_file {
+        Some(token_file) => {
+            let text = fs::read_to_string(&token_file)
+                .map_err(|source| ConfigError::Unreadable { path: token_file.clone(), source })?;
+            let token = text.trim();
+            if token.is_empty() {
+                return Err(ConfigError::Value {
+                    path: token_file,
+                    message: "the token file is empty".to_owned(),
+                });
+            }
+            MetricsAccess::Bearer(token.to_owned())
+        }
+        None if listen.ip().is_loopback() || table.open => MetricsAccess::Anyone,
+        None => {
+            let message = format!(
+                "{listen} can be reached from other machines: write `token_file = \"FILE\"` under [metrics] so that \
+                 /metrics asks for that token, or `open = true` to let anybody read it"
+            );
+            return Err(ConfigError::Value { path: path.to_owned(), message });
+        }
+    };
+    Ok(MetricsConfig {
+        nvml_library: table.nvml_library,
+        gpu_interval: interval("gpu_interval_seconds", table.gpu_interval_seconds, 1.0)?,
+        host_interval: interval("host_interval_seconds", table.host_interval_seconds, 5.0)?,
+        access,
+    })
+}
+
+fn warn_if_readable_by_others(path: &Path) {
+    if let Ok(metadata) = fs::metadata(path)
+        && metadata.mode() & 0o077 != 0
+    {
+        let file = path.display();
+        tracing::warn!("{file} holds the worker's token and can be read by others: run `chmod 600 {file}`");
+    }
+}
+
+/// For the owner only, as everything that holds a token.
+pub fn owner_only() -> Permissions {
+    Permissions::from_mode(0o600)
+}
+
+/// Where the platform keeps the config file.
+pub fn default_path() -> Result<PathBuf, ConfigError> {
+    if is_root() {
+        return Ok("/etc/pictor/worker.toml".into());
+    }
+    let folder = xdg("XDG_CONFIG_HOME", ".config").ok_or(ConfigError::NoHome("config"))?;
+    Ok(folder.join("pictor/worker.toml"))
+}
+
+fn default_data() -> Result<PathBuf, ConfigError> {
+    if is_root() {
+        return Ok("/var/lib/pictor-agent".into());
+    }
+    Ok(xdg("XDG_DATA_HOME", ".local/share").ok_or(ConfigError::NoHome("data"))?.join("pictor-agent"))
+}
+
+fn default_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
+    LISTEN_DEFAULT.parse().map_err(|_| ConfigError::Value {
+        path: path.to_owned(),
+        message: format!("cannot listen on {LISTEN_DEFAULT}"),
+    })
+}
+
+fn xdg(variable: &str, under_home: &str) -> Option<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    named.or_else(|| home().map(|home| home.join(under_home)))
+}
+
+fn home() -> Option<PathBuf> {
+    env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

@@ -1,0 +1,194 @@
+//! Whether this machine can take tasks: Blender, sandbox, disk, device. Tried again every minute until it can.
+
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use pictor_protocol::BlenderInstall;
+use tokio::sync::watch;
+
+use crate::{
+    blender::{Detection, Installed, Places, Sandbox, detect, sandbox},
+    config::DeviceChoice,
+};
+
+const PROBE_AGAIN: Duration = Duration::from_secs(60);
+/// With less, the next scene or frame may not fit.
+const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
+
+/// What a task needs of this machine.
+#[derive(Debug)]
+pub struct Tools {
+    pub blender: Installed,
+    pub sandbox: Sandbox,
+}
+
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Not yet known.
+    Probing,
+    Ready(Arc<Tools>),
+    /// Why not, and what to do.
+    Refused(String),
+}
+
+/// The state of this machine, as last probed.
+#[derive(Debug, Clone)]
+pub struct Probed {
+    pub blender: Vec<BlenderInstall>,
+    pub verdict: Verdict,
+}
+
+/// What to probe.
+#[derive(Debug)]
+pub struct Probe {
+    pub places: Places,
+    pub sandbox: sandbox::Settings,
+    pub device: DeviceChoice,
+    pub data: PathBuf,
+    /// How many slots there are.
+    pub slots: usize,
+}
+
+/// Shared by those who ask for tasks, run them, and report.
+#[derive(Debug)]
+pub struct Readiness {
+    state: watch::Sender<Probed>,
+}
+
+impl Readiness {
+    pub fn new() -> Readiness {
+        Readiness { state: watch::Sender::new(Probed { blender: Vec::new(), verdict: Verdict::Probing }) }
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<Probed> {
+        self.state.subscribe()
+    }
+
+    pub fn probed(&self) -> Probed {
+        self.state.borrow().clone()
+    }
+
+    /// A task showed that this machine cannot render at present. The next probe may find otherwise.
+    pub fn fault(&self, reason: String) {
+        tracing::error!("taking no tasks for a minute: {reason}");
+        self.state.send_modify(|probed| probed.verdict = Verdict::Refused(reason));
+    }
+
+    /// Probes until ready, and again a minute after every fault. Runs for ever.
+    pub async fn watch(&self, probe: &Probe) -> Infallible {
+        let mut state = self.state.subscribe();
+        let mut last_reason = None;
+        loop {
+            let probed = probe.run().await;
+            match &probed.verdict {
+                Verdict::Ready(tools) => {
+                    last_reason = None;
+                    let Installed { version, path } = &tools.blender;
+                    let mode = tools.sandbox.mode();
+                    tracing::info!(
+                        "ready to render with Blender {version} ({}), sandbox {mode:?}",
+                        path.display()
+                    );
+                    if mode == sandbox::Mode::Off {
+                        tracing::warn!("the sandbox is off: strangers' scenes run with this user's rights");
+                    }
+                }
+                Verdict::Refused(reason) if last_reason.as_ref() != Some(reason) => {
+                    tracing::error!("taking no tasks: {reason}");
+                    last_reason = Some(reason.clone());
+                }
+                Verdict::Refused(_) | Verdict::Probing => {}
+            }
+            let is_ready = matches!(probed.verdict, Verdict::Ready(_));
+            self.state.send_replace(probed);
+            if is_ready {
+                // Fails only when the sender is gone, and that is ours.
+                let _ = state.wait_for(|probed| matches!(probed.verdict, Verdict::Refused(_))).await;
+            }
+            tokio::time::sleep(PROBE_AGAIN).await;
+        }
+    }
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Readiness::new()
+    }
+}
+
+impl Probe {
+    async fn run(&self) -> Probed {
+        let detection = detect(&self.places).await;
+        let blender = detection
+            .installed
+            .iter()
+            .map(|found| BlenderInstall {
+                version: found.version.clone(),
+                path: found.path.display().to_string(),
+            })
+            .collect();
+        let verdict = match self.tools(&detection).await {
+            Ok(tools) => Verdict::Ready(Arc::new(tools)),
+            Err(reason) => Verdict::Refused(reason),
+        };
+        Probed { blender, verdict }
+    }
+
+    async fn tools(&self, detection: &Detection) -> Result<Tools, String> {
+        let blender = choose(&self.places, detection)?;
+        if self.slots == 0 && self.device == DeviceChoice::Gpu {
+            return Err(
+                "NVML shows no GPU, and `device = \"gpu\"` under [blender] allows nothing else: install the \
+                        NVIDIA driver, or write `device = \"cpu\"`; then restart the agent"
+                    .to_owned(),
+            );
+        }
+        if let Some(shortage) = disk_shortage(&self.data) {
+            return Err(shortage);
+        }
+        let sandbox = Sandbox::probe(self.sandbox.clone()).await.map_err(|error| error.to_string())?;
+        Ok(Tools { blender, sandbox })
+    }
+}
+
+/// The configured Blender and no other, or the newest one.
+pub fn choose(places: &Places, detection: &Detection) -> Result<Installed, String> {
+    if let Some(configured) = &places.configured {
+        let path = configured.canonicalize().unwrap_or_else(|_| configured.clone());
+        if let Some(found) = detection.installed.iter().find(|found| found.path == path) {
+            return Ok(found.clone());
+        }
+        let failure =
+            detection.failed.iter().find(|failed| failed.path == path || failed.path == *configured);
+        let reason = failure.map_or_else(|| format!("{} is no Blender", path.display()), ToString::to_string);
+        return Err(format!("{reason}: correct --blender, or `path` under [blender]"));
+    }
+    detection.installed.first().cloned().ok_or_else(|| {
+        "there is no Blender: install it (`apt install blender`, or unpack one from blender.org in /opt), or name \
+         one with --blender"
+            .to_owned()
+    })
+}
+
+/// What to say when the disk under `folder` is nearly full.
+pub fn disk_shortage(folder: &Path) -> Option<String> {
+    let free = disk_free_bytes(folder)?;
+    (free < DISK_FREE_BYTES_MIN).then(|| {
+        format!(
+            "the disk is full: {} MB are free under {}, at least {} are needed. Make room, or choose another disk with --data",
+            free >> 20,
+            folder.display(),
+            DISK_FREE_BYTES_MIN >> 20
+        )
+    })
+}
+
+/// What an ordinary user can still write there.
+pub fn disk_free_bytes(folder: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -1,0 +1,273 @@
+//! The agent's calls to its registry, and what their failures mean.
+
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use jiff::Timestamp;
+use pictor_protocol::{
+    AttemptEnded, AttemptId, CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatResponse, LeaseRequest,
+    LeasesResponse, Problem, ReleaseRequest, StoredFrame, WorkerConfig,
+};
+use reqwest::{
+    Client, Method, RequestBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use serde::de::DeserializeOwned;
+use url::{Host, Url};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a byte for this long, a line is dead.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// A home's uplink at its worst; large frames get time in proportion.
+const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 50_000;
+const PROBLEM_BYTES_MAX: usize = 64 << 10;
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// Why a call gave no answer that can be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// The network, the registry itself, or too many calls: worth trying again, `after` so long if it said so.
+    #[error("{reason}")]
+    Retry { reason: String, after: Option<Duration> },
+    /// 404 or 409 about a lease: its task has another attempt, or has ended.
+    #[error("the lease is lost: {0}")]
+    LeaseLost(String),
+    /// 401 or 403.
+    #[error(
+        "the registry does not accept this worker's token ({0}): its config file was downloaded again and imported elsewhere, \
+         or the worker was deleted. Download the config file again and run `pictor-agent import FILE.toml`"
+    )]
+    Unauthorized(String),
+    #[error("another machine uses this worker's config file: {0}")]
+    DuplicateWorker(String),
+    /// Any other 4xx: the same call again would get the same answer.
+    #[error("{detail} ({status})")]
+    Refused { status: u16, detail: String },
+}
+
+/// One worker's line to its registry.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    client: Client,
+    base: Url,
+}
+
+impl Registry {
+    pub fn new(identity: &WorkerConfig) -> anyhow::Result<Registry> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", identity.token))
+            .context("the token in the config file is no access token")?;
+        bearer.set_sensitive(true);
+        let mut client = Client::builder()
+            .user_agent(concat!("pictor-agent/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(SILENCE_TIMEOUT)
+            .tcp_keepalive(Duration::from_secs(30));
+        if is_loopback(&identity.registry) {
+            client = client.no_proxy();
+        }
+        let client = client.build().context("cannot set up HTTPS")?;
+        Ok(Registry { client, base: identity.registry.clone() })
+    }
+
+    pub fn url(&self) -> &Url {
+        &self.base
+    }
+
+    pub async fn heartbeat(&self, beat: &HeartbeatRequest) -> Result<HeartbeatResponse, CallError> {
+        let call = self.call(Method::POST, &["heartbeat"]).timeout(CALL_TIMEOUT).json(beat);
+        json(call.send().await, On::Worker).await
+    }
+
+    /// Waits for work as long as the request says.
+    pub async fn leases(&self, ask: &LeaseRequest) -> Result<LeasesResponse, CallError> {
+        let timeout = CALL_TIMEOUT + Duration::from_secs(ask.wait_seconds.into());
+        let call = self.call(Method::POST, &["leases"]).timeout(timeout).json(ask);
+        json(call.send().await, On::Worker).await
+    }
+
+    /// The scene's bytes as they come.
+    pub async fn scene(&self, attempt: AttemptId) -> Result<SceneStream, CallError> {
+        let call = self.lease_call(Method::GET, attempt, &["scene"]);
+        Ok(SceneStream(answer(call.send().await, On::Lease).await?))
+    }
+
+    pub async fn put_frame(
+        &self,
+        attempt: AttemptId,
+        frame: i32,
+        sha256: [u8; 32],
+        bytes: Bytes,
+    ) -> Result<StoredFrame, CallError> {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let timeout = CALL_TIMEOUT + Duration::from_secs(size / UPLOAD_BYTES_PER_SECOND_MIN);
+        let call = self
+            .lease_call(Method::PUT, attempt, &["frames", &frame.to_string()])
+            .timeout(timeout)
+            .header(CONTENT_DIGEST, format!("sha-256=:{}:", BASE64_STANDARD.encode(sha256)))
+            .header(CONTENT_TYPE, "image/png")
+            .body(bytes);
+        json(call.send().await, On::Lease).await
+    }
+
+    pub async fn log(&self, attempt: AttemptId, text: Bytes) -> Result<(), CallError> {
+        let call = self.lease_call(Method::POST, attempt, &["log"]).timeout(CALL_TIMEOUT);
+        let call = call.header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text);
+        answer(call.send().await, On::Lease).await.map(drop)
+    }
+
+    pub async fn complete(
+        &self,
+        attempt: AttemptId,
+        end: &CompleteRequest,
+    ) -> Result<AttemptEnded, CallError> {
+        let call = self.lease_call(Method::POST, attempt, &["complete"]).timeout(CALL_TIMEOUT).json(end);
+        json(call.send().await, On::Lease).await
+    }
+
+    pub async fn fail(&self, attempt: AttemptId, end: &FailRequest) -> Result<AttemptEnded, CallError> {
+        let call = self.lease_call(Method::POST, attempt, &["fail"]).timeout(CALL_TIMEOUT).json(end);
+        json(call.send().await, On::Lease).await
+    }
+
+    pub async fn release(&self, attempt: AttemptId, end: &ReleaseRequest) -> Result<AttemptEnded, CallError> {
+        let call = self.lease_call(Method::POST, attempt, &["release"]).timeout(CALL_TIMEOUT).json(end);
+        json(call.send().await, On::Lease).await
+    }
+
+    /// How far this machine's clock is ahead of the registry's, in seconds; `None` if the registry tells no time.
+    pub async fn clock_skew(&self) -> Result<Option<f64>, CallError> {
+        let call = self.client.get(path(&self.base, &["healthz"])).timeout(CALL_TIMEOUT);
+        let response = answer(call.send().await, On::Worker).await?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        let ours = Timestamp::try_from(SystemTime::now()).ok();
+        Ok(theirs.zip(ours).map(|(theirs, ours)| ours.duration_since(theirs).as_secs_f64()))
+    }
+
+    fn call(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        let segments: Vec<&str> = ["v1", "agent"].into_iter().chain(segments.iter().copied()).collect();
+        self.client.request(method, path(&self.base, &segments))
+    }
+
+    fn lease_call(&self, method: Method, attempt: AttemptId, segments: &[&str]) -> RequestBuilder {
+        let attempt = attempt.to_string();
+        let segments: Vec<&str> = ["leases", &attempt].into_iter().chain(segments.iter().copied()).collect();
+        self.call(method, &segments)
+    }
+}
+
+/// A scene on its way.
+#[derive(Debug)]
+pub struct SceneStream(Response);
+
+impl SceneStream {
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+        self.0.chunk().await.map_err(|error| retry(&error))
+    }
+}
+
+/// What a 404 or 409 is about.
+#[derive(Clone, Copy, PartialEq)]
+enum On {
+    Worker,
+    Lease,
+}
+
+fn path(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+async fn json<T: DeserializeOwned>(sent: reqwest::Result<Response>, on: On) -> Result<T, CallError> {
+    let response = answer(sent, on).await?;
+    response.json().await.map_err(|error| retry(&error))
+}
+
+async fn answer(sent: reqwest::Result<Response>, on: On) -> Result<Response, CallError> {
+    let response = sent.map_err(|error| retry(&error))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let after = retry_after(response.headers());
+    let (code, detail) = problem(response).await;
+    Err(match status {
+        _ if code == "duplicate_worker" => CallError::DuplicateWorker(detail),
+        // Damaged on its way: we compare with what is on disk before sending.
+        _ if code == "digest_mismatch" => CallError::Retry { reason: detail, after },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::Unauthorized(detail),
+        StatusCode::NOT_FOUND | StatusCode::CONFLICT if on == On::Lease => CallError::LeaseLost(detail),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            CallError::Retry { reason: detail, after }
+        }
+        _ if status.is_client_error() => CallError::Refused { status: status.as_u16(), detail },
+        _ => CallError::Retry { reason: format!("{detail} ({})", status.as_u16()), after },
+    })
+}
+
+/// The stable word and the explanation, whoever answered.
+async fn problem(mut response: Response) -> (String, String) {
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > PROBLEM_BYTES_MAX {
+            break;
+        }
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => (problem.code, problem.detail),
+        Err(_) => (String::new(), format!("the registry answered {status}")),
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The innermost cause says what a person can act on.
+fn retry(error: &reqwest::Error) -> CallError {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let reason = if error.is_timeout() { "no answer in time".to_owned() } else { cause.to_string() };
+    CallError::Retry { reason, after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registrys_path_is_kept() {
+        for (base, whole) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/agent"),
+            ("https://example.org/render/", "https://example.org/render/v1/agent"),
+            ("https://example.org/render", "https://example.org/render/v1/agent"),
+        ] {
+            assert_eq!(path(&base.parse().unwrap(), &["v1", "agent"]).as_str(), whole);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Gets tasks and renders them: one asker for the worker, one loop a slot.
+
+mod scenes;
+mod task;
+
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
+
+use pictor_protocol::{Lease, LeaseRequest, LeasesResponse, ReleaseRequest};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
+use uuid::Uuid;
+
+pub use scenes::SceneCache;
+
+use crate::{
+    backoff::Backoff,
+    blender::Limits,
+    collectors::render::Counters,
+    heartbeat::Connection,
+    outbox::{Ending, Outbox, sender::Sender},
+    readiness::{Readiness, Verdict, disk_shortage},
+    registry::{CallError, Registry},
+    slots::{Slots, StopSignal},
+};
+
+/// The longest that the registry lets an asker wait for work.
+const LEASE_WAIT_SECONDS: u32 = 25;
+/// At most one answer in this time has nothing.
+const EMPTY_ANSWER_PAUSE: Duration = Duration::from_secs(1);
+/// After an answer that trying again at once would not change.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// What asking and rendering share.
+#[derive(Debug)]
+pub struct Runner {
+    pub registry: Registry,
+    pub slots: Arc<Slots>,
+    pub outbox: Arc<Outbox>,
+    pub scenes: Arc<SceneCache>,
+    pub readiness: Arc<Readiness>,
+    pub connection: watch::Receiver<Connection>,
+    pub counters: Arc<Counters>,
+    /// Rings the heartbeat.
+    pub news: Arc<Notify>,
+    pub limits: Limits,
+    /// Where outputs lie while they are rendered.
+    pub render_folder: PathBuf,
+    /// Where the disk must not be full.
+    pub data: PathBuf,
+}
+
+/// A lease on its way to its slot.
+#[derive(Debug)]
+pub struct Assignment {
+    lease: Lease,
+    stop: StopSignal,
+    /// When the task's time-out ends.
+    deadline: Instant,
+}
+
+impl Runner {
+    /// What sends the results.
+    pub fn sender(&self) -> Sender {
+        Sender {
+            outbox: Arc::clone(&self.outbox),
+            registry: self.registry.clone(),
+            slots: Arc::clone(&self.slots),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+
+    /// Asks for tasks for all free slots at once, for ever. Dropping it between two leases loses none.
+    pub async fn ask(&self, slots: &[mpsc::Sender<Assignment>]) -> Infallible {
+        loop {
+            let free = self.can_take().await;
+            // The same id until it is answered: a lost answer must not cost a lease.
+            let ask = LeaseRequest {
+                ask_id: Uuid::now_v7().simple().to_string(),
+                slots: free,
+                wait_seconds: LEASE_WAIT_SECONDS,
+            };
+            let (response, asked) = self.answer(&ask).await;
+            // A registry that stops sends its askers away at once.
+            if response.leases.is_empty() {
+                tokio::time::sleep_until(asked + EMPTY_ANSWER_PAUSE).await;
+            }
+            for lease in response.leases {
+                self.assign(lease, asked, slots).await;
+            }
+        }
+    }
+
+    /// Renders one slot's tasks until the asker is gone.
+    pub async fn work(self: Arc<Self>, mut assignments: mpsc::Receiver<Assignment>) {
+        while let Some(assignment) = assignments.recv().await {
+            let slot = assignment.lease.slot;
+            self.run_task(assignment).await;
+            self.slots.leave(slot);
+        }
+    }
+
+    /// Waits until the registry is there, this machine can render, and a slot is free.
+    async fn can_take(&self) -> Vec<u32> {
+        let mut connection = self.connection.clone();
+        let mut readiness = self.readiness.subscribe();
+        loop {
+            let is_awaited = {
+                let connection = connection.borrow_and_update();
+                connection.is_up() && connection.accepts_told
+            };
+            let is_ready = matches!(readiness.borrow_and_update().verdict, Verdict::Ready(_));
+            let free = self.slots.free();
+            if is_awaited && is_ready && !free.is_empty() {
+                match disk_shortage(&self.data) {
+                    None => return free,
+                    Some(shortage) => self.readiness.fault(shortage),
+                }
+                continue;
+            }
+            // Both senders live as long as the agent.
+            tokio::select! {
+                _ = connection.changed() => {}
+                _ = readiness.changed() => {}
+                () = self.slots.changed() => {}
+            }
+        }
+    }
+
+    async fn answer(&self, ask: &LeaseRequest) -> (LeasesResponse, Instant) {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+        loop {
+            let asked = Instant::now();
+            match self.registry.leases(ask).await {
+                Ok(response) => return (response, asked),
+                Err(CallError::Retry { reason, after }) => {
+                    tracing::debug!(reason, "asking for tasks again later");
+                    let delay = backoff.delay();
+                    tokio::time::sleep(after.unwrap_or(delay)).await;
+                }
+                Err(error @ (CallError::Unauthorized(_) | CallError::DuplicateWorker(_))) => {
+                    // The heartbeat says it aloud.
+                    tracing::debug!(%error, "asking for tasks again later");
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::error!("the registry gives no tasks: {error}");
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                    return (LeasesResponse { leases: Vec::new() }, asked);
+                }
+            }
+        }
+    }
+
+    async fn assign(&self, lease: Lease, asked: Instant, slots: &[mpsc::Sender<Assignment>]) {
+        let (attempt, frames) = (lease.id, lease.frames);
+        let outbox = Arc::clone(&self.outbox);
+        // Known on disk before anything else: a restarted agent gives it back.
+        let begun = tokio::task::spawn_blocking(move || outbox.begin(attempt)).await;
+        if let Ok(Err(error)) = begun {
+            let reason = format!("the outbox cannot be written: {error}");
+            let reason = disk_shortage(&self.data).unwrap_or(reason);
+            self.readiness.fault(reason.clone());
+            return self.release(&lease, reason).await;
+        }
+        let Some(stop) = self.slots.take(&lease) else {
+            return self.release(&lease, "the slot takes no tasks at present".to_owned()).await;
+        };
+        let number = usize::try_from(lease.slot).unwrap_or(usize::MAX);
+        let deadline = asked + Duration::from_secs(lease.timeout_seconds.into());
+        tracing::info!(%attempt, job = %lease.job_id, slot = lease.slot, "task taken: frames {frames}");
+        let (slot, assignment) = (lease.slot, Assignment { lease: lease.clone(), stop, deadline });
+        let is_taken = match slots.get(number) {
+            Some(sender) => sender.try_send(assignment).is_ok(),
+            None => false,
+        };
+        if is_taken {
+            self.news.notify_one();
+        } else {
+            self.slots.leave(slot);
+            self.release(&lease, "the slot takes no tasks at present".to_owned()).await;
+        }
+    }
+
+    async fn release(&self, lease: &Lease, reason: String) {
+        self.end(lease, Ending::Release(ReleaseRequest { reason })).await;
+    }
+
+    async fn end(&self, lease: &Lease, ending: Ending) {
+        let (outbox, attempt) = (Arc::clone(&self.outbox), lease.id);
+        if tokio::task::spawn_blocking(move || outbox.end(attempt, ending)).await.is_err() {
+            tracing::debug!(%attempt, "the agent ends; its next start releases the task");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the agent serves: measurements and health.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, Request, State},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, VARY, WWW_AUTHENTICATE},
+    },
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{config::MetricsAccess, sampler::Sampler};
+
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every route.
+pub fn routes(sampler: Arc<Sampler>, access: MetricsAccess) -> Router {
+    let metrics = Router::new()
+        .route("/metrics", get(all))
+        .route("/metrics/{collector}", get(one))
+        .with_state(sampler)
+        .layer(middleware::from_fn_with_state(Arc::new(access), authorize));
+    metrics.route("/healthz", get(|| async { "ok\n" }))
+}
+
+async fn all(State(sampler): State<Arc<Sampler>>, headers: HeaderMap) -> Response {
+    serve(&sampler, None, &headers)
+}
+
+async fn one(
+    State(sampler): State<Arc<Sampler>>,
+    Path(collector): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    serve(&sampler, Some(&collector), &headers)
+}
+
+fn serve(sampler: &Sampler, collector: Option<&str>, headers: &HeaderMap) -> Response {
+    let gzip = accepts_gzip(headers);
+    let Some(body) = sampler.exposition(collector, gzip) else {
+        return (StatusCode::NOT_FOUND, "there is no such collector\n").into_response();
+    };
+    let common = [(CONTENT_TYPE, TEXT_FORMAT), (VARY, "accept-encoding")];
+    if gzip {
+        (common, [(CONTENT_ENCODING, "gzip")], body).into_response()
+    } else {
+        (common, body).into_response()
+    }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|offer| {
+        let mut parts = offer.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        is_gzip && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+async fn authorize(State(access): State<Arc<MetricsAccess>>, request: Request, next: Next) -> Response {
+    let MetricsAccess::Bearer(token) = &*access else { return next.run(request).await };
+    let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    // Of the hashes, timing tells nothing about the token.
+    if Sha256::digest(shown) == Sha256::digest(token) {
+        return next.run(request).await;
+    }
+    let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, challenge, "/metrics asks for the bearer token of [metrics] token_file\n")
+        .into_response()
+}

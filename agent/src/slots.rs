@@ -1,0 +1,373 @@
+//! Where tasks run: each slot's state, what its attempt has done so far, and who wants it stopped.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pictor_protocol::{AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotStatus};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::blender::Device;
+
+/// Why an attempt's render is to end early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The task has another attempt, or has ended.
+    Lost,
+    /// The worker's owner paused it.
+    Paused,
+    /// The agent ends.
+    Shutdown,
+    /// The registry does not take what was rendered.
+    Rejected(String),
+}
+
+/// One place where a task can run.
+#[derive(Debug)]
+enum SlotState {
+    Free,
+    Working(Box<Work>),
+}
+
+/// A task under way.
+#[derive(Debug)]
+struct Work {
+    lease: Lease,
+    started: Instant,
+    frames_done: u32,
+    /// How long the finished frames took together.
+    frames_time: Duration,
+    frame_started: Option<Instant>,
+    frame_ratio: f64,
+    frame_remaining: Option<Duration>,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// What a slot's task looks like from outside.
+#[derive(Debug, Clone)]
+pub struct WorkView {
+    pub slot: u32,
+    pub lease: Lease,
+    pub progress_ratio: f64,
+    pub elapsed: Duration,
+    /// `None` until a frame says how long it takes.
+    pub remaining: Option<Duration>,
+}
+
+/// All slots of this worker.
+#[derive(Debug)]
+pub struct Slots {
+    devices: Vec<Device>,
+    state: Mutex<State>,
+    /// Rings when a slot becomes free or the desired state changes.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    desired: DesiredState,
+    slots: Vec<SlotState>,
+}
+
+/// A slot's right to its lease's work; what it is asked to stop for.
+#[derive(Debug)]
+pub struct StopSignal(watch::Receiver<Option<Stop>>);
+
+impl StopSignal {
+    /// Waits until the work shall end.
+    pub async fn stopped(&mut self) -> Stop {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(stop) => stop.clone().unwrap_or(Stop::Shutdown),
+            // The sender lives in the slot; it is gone when the slot was freed.
+            Err(_) => Stop::Shutdown,
+        }
+    }
+}
+
+impl Slots {
+    /// One slot for each device.
+    pub fn new(devices: Vec<Device>) -> Slots {
+        let slots = devices.iter().map(|_| SlotState::Free).collect();
+        Slots {
+            devices,
+            state: Mutex::new(State { desired: DesiredState::Active, slots }),
+            changed: Notify::new(),
+        }
+    }
+
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// The slots that can take a task now.
+    pub fn free(&self) -> Vec<u32> {
+        let state = self.lock();
+        if state.desired != DesiredState::Active {
+            return Vec::new();
+        }
+        numbered(&state.slots)
+            .filter(|(_, slot)| matches!(slot, SlotState::Free))
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    /// Waits until `free` may have changed. For one waiter.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
+    pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
+        let mut state = self.lock();
+        let is_active = state.desired == DesiredState::Active;
+        let slot = state.slots.get_mut(usize::try_from(lease.slot).ok()?)?;
+        if !is_active || !matches!(slot, SlotState::Free) {
+            return None;
+        }
+        let (stop, signal) = watch::channel(None);
+        *slot = SlotState::Working(Box::new(Work {
+            lease: lease.clone(),
+            started: Instant::now(),
+            frames_done: 0,
+            frames_time: Duration::ZERO,
+            frame_started: None,
+            frame_ratio: 0.0,
+            frame_remaining: None,
+            stop,
+        }));
+        Some(StopSignal(signal))
+    }
+
+    /// The slot's task has ended, whatever came of it.
+    pub fn leave(&self, slot: u32) {
+        let mut state = self.lock();
+        if let Some(slot) = usize::try_from(slot).ok().and_then(|slot| state.slots.get_mut(slot)) {
+            *slot = SlotState::Free;
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    pub fn frame_started(&self, slot: u32) {
+        self.with_work(slot, |work| {
+            work.frame_started = Some(Instant::now());
+            work.frame_ratio = 0.0;
+            work.frame_remaining = None;
+        });
+    }
+
+    pub fn frame_progress(&self, slot: u32, ratio: f64, remaining: Option<Duration>) {
+        self.with_work(slot, |work| {
+            work.frame_ratio = ratio.clamp(0.0, 1.0);
+            work.frame_remaining = remaining;
+        });
+    }
+
+    pub fn frame_finished(&self, slot: u32) {
+        self.with_work(slot, |work| {
+            work.frames_done += 1;
+            work.frames_time += work.frame_started.take().map_or(Duration::ZERO, |started| started.elapsed());
+            work.frame_ratio = 0.0;
+            work.frame_remaining = None;
+        });
+    }
+
+    pub fn desired(&self) -> DesiredState {
+        self.lock().desired
+    }
+
+    /// What the registry wants of this worker. A pause ends frames in progress.
+    pub fn set_desired(&self, desired: DesiredState) {
+        let mut state = self.lock();
+        if state.desired == desired {
+            return;
+        }
+        state.desired = desired;
+        if desired == DesiredState::Paused {
+            stop_each(&state, &Stop::Paused);
+        }
+        drop(state);
+        tracing::info!("the worker is now {desired}");
+        self.changed.notify_one();
+    }
+
+    /// Ends the attempt's render if it is under way.
+    pub fn stop(&self, attempt: AttemptId, stop: &Stop) {
+        for work in self.lock().slots.iter().filter_map(SlotState::work) {
+            if work.lease.id == attempt {
+                work.ask_to_stop(stop);
+            }
+        }
+    }
+
+    /// Ends all renders.
+    pub fn stop_all(&self, stop: &Stop) {
+        stop_each(&self.lock(), stop);
+    }
+
+    /// The slots as a heartbeat reports them.
+    pub fn reported(&self) -> Vec<ReportedSlot> {
+        let state = self.lock();
+        let free = match state.desired {
+            DesiredState::Active => SlotStatus::Idle,
+            DesiredState::Paused => SlotStatus::Paused,
+            DesiredState::Draining => SlotStatus::Draining,
+        };
+        let gpu_uuid = |device: &Device| match device {
+            Device::Cpu => None,
+            Device::Gpu { uuid, .. } => Some(uuid.clone()),
+        };
+        numbered(&state.slots)
+            .zip(&self.devices)
+            .map(|((slot, state), device)| ReportedSlot {
+                slot,
+                gpu_uuid: gpu_uuid(device),
+                status: if state.work().is_some() { SlotStatus::Busy } else { free },
+                attempt_id: state.work().map(|work| work.lease.id),
+            })
+            .collect()
+    }
+
+    /// The tasks under way.
+    pub fn work(&self) -> Vec<WorkView> {
+        let state = self.lock();
+        numbered(&state.slots).filter_map(|(slot, state)| Some(state.work()?.view(slot))).collect()
+    }
+
+    fn with_work(&self, slot: u32, change: impl FnOnce(&mut Work)) {
+        let mut state = self.lock();
+        let slot = usize::try_from(slot).ok().and_then(|slot| state.slots.get_mut(slot));
+        if let Some(SlotState::Working(work)) = slot {
+            change(work);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is one assignment: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SlotState {
+    fn work(&self) -> Option<&Work> {
+        match self {
+            SlotState::Free => None,
+            SlotState::Working(work) => Some(work),
+        }
+    }
+}
+
+impl Work {
+    fn ask_to_stop(&self, stop: &Stop) {
+        // The first reason stands, but a lost lease outdoes a pause: nothing of it is to be sent.
+        self.stop.send_if_modified(|current| {
+            let is_news = current.is_none() || (*stop == Stop::Lost && *current != Some(Stop::Lost));
+            if is_news {
+                *current = Some(stop.clone());
+            }
+            is_news
+        });
+    }
+
+    fn view(&self, slot: u32) -> WorkView {
+        let frames = u32::try_from(self.lease.frames.count()).unwrap_or(u32::MAX).max(1);
+        let left = f64::from(frames.saturating_sub(self.frames_done)) - self.frame_ratio;
+        let progress_ratio = ((f64::from(self.frames_done) + self.frame_ratio) / f64::from(frames)).min(1.0);
+        let in_frame = self.frame_started.map(|started| started.elapsed());
+        let per_frame = match (self.frames_done, in_frame.zip(self.frame_remaining)) {
+            (0, None) => None,
+            (0, Some((elapsed, remaining))) => Some(elapsed + remaining),
+            (done, _) => Some(self.frames_time / done),
+        };
+        WorkView {
+            slot,
+            lease: self.lease.clone(),
+            progress_ratio,
+            elapsed: self.started.elapsed(),
+            remaining: per_frame.map(|per_frame| per_frame.mul_f64(left.max(0.0))),
+        }
+    }
+}
+
+impl WorkView {
+    /// As a heartbeat reports it.
+    pub fn report(&self) -> AttemptReport {
+        AttemptReport {
+            attempt_id: self.lease.id,
+            progress_ratio: Some(self.progress_ratio),
+            elapsed_seconds: Some(self.elapsed.as_secs_f64()),
+            remaining_seconds: self.remaining.map(|remaining| remaining.as_secs_f64()),
+        }
+    }
+}
+
+fn stop_each(state: &State, stop: &Stop) {
+    for work in state.slots.iter().filter_map(SlotState::work) {
+        work.ask_to_stop(stop);
+    }
+}
+
+fn numbered(slots: &[SlotState]) -> impl Iterator<Item = (u32, &SlotState)> {
+    (0_u32..).zip(slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pictor_protocol::{FrameRange, JobId, TaskId};
+
+    fn lease(slot: u32) -> Lease {
+        Lease {
+            id: AttemptId::from_parts(1, [u8::try_from(slot).unwrap(); 10]),
+            slot,
+            task_id: TaskId::from_parts(1, [0; 10]),
+            job_id: JobId::from_parts(1, [0; 10]),
+            frames: FrameRange::new(1, 4).unwrap(),
+            scene_sha256: String::new(),
+            scene_bytes: 0,
+            width: None,
+            height: None,
+            lease_seconds: 60,
+            timeout_seconds: 60,
+        }
+    }
+
+    #[test]
+    fn progress_counts_frames_and_parts_of_one() {
+        let slots = Slots::new(vec![Device::Cpu]);
+        let _signal = slots.take(&lease(0)).unwrap();
+        slots.frame_started(0);
+        assert_eq!(slots.work().remove(0).remaining, None);
+        slots.frame_progress(0, 0.5, Some(Duration::from_secs(4)));
+        let view = slots.work().remove(0);
+        let remaining = view.remaining.unwrap();
+        assert_eq!(view.progress_ratio, 0.125);
+        assert!((14.0..15.0).contains(&remaining.as_secs_f64()), "3.5 frames of 4 s: {remaining:?}");
+        slots.frame_finished(0);
+        let view = slots.work().remove(0);
+        assert_eq!(view.progress_ratio, 0.25);
+        assert!(view.remaining.unwrap() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_pause_stops_work_and_takes_none() {
+        let slots = Slots::new(vec![Device::Cpu, Device::Cpu]);
+        let mut signal = slots.take(&lease(0)).unwrap();
+        assert!(slots.take(&lease(0)).is_none(), "a slot has one task");
+        assert!(slots.take(&lease(2)).is_none(), "there is no such slot");
+        slots.set_desired(DesiredState::Paused);
+        assert_eq!(signal.stopped().await, Stop::Paused);
+        assert!(slots.take(&lease(1)).is_none() && slots.free().is_empty());
+        slots.stop(lease(0).id, &Stop::Lost);
+        assert_eq!(signal.stopped().await, Stop::Lost);
+        let statuses: Vec<_> = slots.reported().into_iter().map(|slot| slot.status).collect();
+        assert_eq!(statuses, [SlotStatus::Busy, SlotStatus::Paused]);
+        slots.leave(0);
+        slots.set_desired(DesiredState::Active);
+        assert_eq!(slots.free(), [0, 1]);
+    }
+}

@@ -1,0 +1,316 @@
+//! The real Blender in the real sandbox.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::TcpListener,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use pictor_agent::blender::{
+    BlenderError, Breach, Device, Event, Installed, Launch, Limits, Mode, Places, Sandbox, Session, detect,
+    output,
+    sandbox::{Confinement, Settings},
+};
+use tokio::sync::mpsc;
+
+const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenes");
+const FRAME_BYTES_MAX: u64 = 1 << 20;
+
+/// A folder of one test with Blender, the sandbox and room for scenes and output.
+struct Bench {
+    blender: Installed,
+    sandbox: Sandbox,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Bench {
+        let places = Places { search_path: std::env::var_os("PATH"), ..Places::default() };
+        let detection = detect(&places).await;
+        let blender = detection.installed.into_iter().next();
+        let blender = blender.expect("these tests need Blender: scripts/test installs it");
+        let agent = PathBuf::from(env!("CARGO_BIN_EXE_pictor-agent"));
+        let sandbox = Sandbox::probe(Settings::new(Mode::Bubblewrap, agent)).await;
+        let sandbox = sandbox.expect("these tests need bubblewrap: scripts/test installs it");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("output")).expect("a new folder");
+        Bench { blender, sandbox, folder }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("output")
+    }
+
+    /// Runs one of the scripts in `tests/scenes`, which saves a scene.
+    fn scene(&self, script: &str, argument: &str) -> PathBuf {
+        let scene = self.folder.path().join(format!("{argument}.blend").replace('/', "-"));
+        let run = Command::new(&self.blender.path)
+            .args(["-b", "--factory-startup", "--python-exit-code", "1", "--python"])
+            .arg(Path::new(SCENES).join(script))
+            .arg("--")
+            .args([scene.as_os_str(), argument.as_ref()])
+            .output()
+            .expect("Blender runs");
+        assert!(run.status.success(), "{script}: {}", String::from_utf8_lossy(&run.stderr));
+        scene
+    }
+
+    async fn start(
+        &self,
+        scene: &Path,
+        limits: Limits,
+    ) -> Result<(Session, mpsc::Receiver<Event>), BlenderError> {
+        let (sender, events) = mpsc::channel(10_000);
+        let launch = Launch {
+            blender: &self.blender,
+            sandbox: &self.sandbox,
+            scene,
+            output: &self.output(),
+            device: Device::Cpu,
+            slot: 0,
+            limits,
+        };
+        Ok((Session::start(launch, sender).await?, events))
+    }
+}
+
+/// Whether a process of this host has the folder mounted, and so belongs to the test's sandbox.
+fn sandboxed_processes(folder: &Path) -> Vec<String> {
+    let name = folder.file_name().expect("a folder with a name").to_string_lossy().into_owned();
+    let processes =
+        fs::read_dir("/proc").expect("/proc is mounted").filter_map(Result::ok).map(|entry| entry.path());
+    let inside = processes.filter(|path| {
+        fs::read_to_string(path.join("mountinfo")).is_ok_and(|mounts| mounts.contains(&name))
+            || fs::read(path.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&name))
+    });
+    inside.map(|path| path.display().to_string()).collect()
+}
+
+async fn poll(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    while Instant::now() < deadline {
+        if done() {
+            return true;
+        }
+        tick.tick().await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renders_frames_of_one_scene_in_one_process() {
+    let bench = Bench::new().await;
+    let scene = bench.scene("cube.py", "writer");
+    // As a cache may keep it: the sandbox's user can read it all the same.
+    fs::set_permissions(&scene, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let (mut session, mut events) = bench.start(&scene, Limits::default()).await.unwrap();
+    assert_eq!(session.loaded().engine, "CYCLES");
+    assert_eq!(session.loaded().device.as_deref(), Some("CPU"));
+    assert!(session.loaded().seconds > 0.0);
+    let mut pixels = Vec::new();
+    for (frame, size) in [(1, None), (9, None), (-5, Some((32, 18))), (1, None)] {
+        let name = session.render(frame, size).await.unwrap();
+        let checked =
+            output::check(&bench.output(), &name, size.or(Some((64, 36))), FRAME_BYTES_MAX).unwrap();
+        pixels.push(image::load_from_memory(&checked.bytes).unwrap());
+    }
+    let pid_before_stop = sandboxed_processes(bench.folder.path());
+    assert!(!pid_before_stop.is_empty(), "the test cannot see the sandbox's processes");
+    session.stop().await;
+    assert_eq!(sandboxed_processes(bench.folder.path()), Vec::<String>::new());
+    assert!(pixels[0] == pixels[3], "the same frame again is another picture");
+    assert!(pixels[0] != pixels[1], "the scene does not move");
+    let mut last = (i32::MIN, 0.0);
+    let mut finished = Vec::new();
+    while let Some(event) = events.recv().await {
+        let Event::Progress { frame, ratio, .. } = event else { continue };
+        assert!((0.0..=1.0).contains(&ratio));
+        assert!(frame != last.0 || ratio >= last.1, "{frame}: {ratio} after {last:?}");
+        last = (frame, ratio);
+        if ratio == 1.0 && finished.last() != Some(&frame) {
+            finished.push(frame);
+        }
+    }
+    assert_eq!(finished, [1, 9, -5, 1]);
+    let mut names: Vec<_> =
+        fs::read_dir(bench.output()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["frame_-00005.png", "frame_000001.png", "frame_000009.png"], "and no stray file");
+    let owner = fs::metadata(bench.output()).unwrap().uid();
+    assert_eq!(owner, fs::metadata(bench.folder.path()).unwrap().uid(), "the folder is ours again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_what_is_wrong_with_a_scene() {
+    let bench = Bench::new().await;
+    let (mut session, _events) =
+        bench.start(&bench.scene("cube.py", "no_camera"), Limits::default()).await.unwrap();
+    let error = session.render(1, None).await.unwrap_err();
+    assert!(matches!(error, BlenderError::NoCamera), "{error}");
+    let lacks_denoiser = session.loaded().lacks.contains(&"OpenImageDenoise".to_owned());
+    session.stop().await;
+
+    if lacks_denoiser {
+        let (mut session, _events) =
+            bench.start(&bench.scene("cube.py", "denoise"), Limits::default()).await.unwrap();
+        let error = session.render(1, None).await.unwrap_err();
+        assert!(matches!(error, BlenderError::NoDenoiser), "{error}");
+        session.stop().await;
+    }
+
+    let whole = fs::read(bench.scene("cube.py", "plain")).unwrap();
+    let cut = bench.folder.path().join("cut.blend");
+    fs::write(&cut, &whole[..whole.len() / 4]).unwrap();
+    let error = bench.start(&cut, Limits::default()).await.unwrap_err();
+    assert!(matches!(&error, BlenderError::Scene(reason) if !reason.is_empty()), "{error}");
+}
+
+/// A limit may be met while loading or while rendering.
+async fn first_frame_error(bench: &Bench, scene: &Path, limits: Limits) -> BlenderError {
+    match bench.start(scene, limits).await {
+        Ok((mut session, _events)) => session.render(1, None).await.expect_err("the limit holds"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_end_it() {
+    let bench = Bench::new().await;
+    let scene = bench.scene("cube.py", "endless");
+    let limits = Limits { memory_bytes: Some(20 << 20), ..Limits::default() };
+    let error = first_frame_error(&bench, &scene, limits).await;
+    let limit_bytes = 20 << 20;
+    assert!(
+        matches!(error, BlenderError::Limit(Breach::Memory { limit_bytes: l, .. }) if l == limit_bytes),
+        "{error}"
+    );
+
+    let limits = Limits { wall: Duration::from_secs(6), ..Limits::default() };
+    let error = first_frame_error(&bench, &scene, limits).await;
+    assert!(matches!(error, BlenderError::Limit(Breach::Time { .. })), "{error}");
+
+    let limits = Limits { file_bytes: 100, ..Limits::default() };
+    let scene = bench.scene("cube.py", "plain");
+    let error = first_frame_error(&bench, &scene, limits).await;
+    assert!(matches!(error, BlenderError::Limit(Breach::FileSize { limit_bytes: 100 })), "{error}");
+
+    let gone = poll(Duration::from_secs(5), || sandboxed_processes(bench.folder.path()).is_empty()).await;
+    assert!(gone, "{:?}", sandboxed_processes(bench.folder.path()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_in_the_middle_of_a_frame() {
+    let bench = Bench::new().await;
+    let scene = bench.scene("cube.py", "endless");
+    for gently in [true, false] {
+        let (mut session, mut events) = bench.start(&scene, Limits::default()).await.unwrap();
+        {
+            let rendering = session.render(1, None);
+            tokio::pin!(rendering);
+            loop {
+                tokio::select! {
+                    result = &mut rendering => panic!("it ended: {result:?}"),
+                    event = events.recv() => if matches!(event, Some(Event::Progress { .. })) { break },
+                }
+            }
+        }
+        assert!(!sandboxed_processes(bench.folder.path()).is_empty());
+        let before = Instant::now();
+        if gently {
+            session.stop().await;
+            assert_eq!(sandboxed_processes(bench.folder.path()), Vec::<String>::new());
+        } else {
+            drop(session);
+        }
+        let gone = poll(Duration::from_secs(5), || sandboxed_processes(bench.folder.path()).is_empty()).await;
+        assert!(gone, "{:?}", sandboxed_processes(bench.folder.path()));
+        assert!(before.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_scene_runs_and_gets_nothing() {
+    let bench = Bench::new().await;
+    let canary = bench.folder.path().join("canary");
+    fs::write(&canary, "secret").unwrap();
+    fs::set_permissions(&canary, fs::Permissions::from_mode(0o644)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let attack = fs::read_to_string(Path::new(SCENES).join("attack.py")).unwrap();
+    let attack = attack
+        .replace("@CANARY@", canary.to_str().unwrap())
+        .replace("@FOLDER@", bench.folder.path().to_str().unwrap())
+        .replace("@PORT@", &listener.local_addr().unwrap().port().to_string());
+    let module = bench.folder.path().join("attack.py");
+    fs::write(&module, attack).unwrap();
+    let scene = bench.scene("hostile.py", module.to_str().unwrap());
+
+    // Through the driver it does not even run.
+    let (mut session, _events) = bench.start(&scene, Limits::default()).await.unwrap();
+    session.render(1, None).await.unwrap();
+    session.stop().await;
+    let report = bench.output().join("attack.json");
+    assert!(!report.exists(), "the driver left Freestyle on");
+
+    // Without it, so that only the operating system stands in the way.
+    let limits = Limits { processes: 300, ..Limits::default() };
+    let output = bench.output();
+    let driver = bench.folder.path().join("canary");
+    let confinement = Confinement {
+        blender: &bench.blender.path,
+        scene: &scene,
+        driver: &driver,
+        output: &output,
+        device: &Device::Cpu,
+        slot: 3,
+        limits: &limits,
+    };
+    let view = bench.sandbox.view(&confinement);
+    let mut arguments: Vec<OsString> = ["-b", "--factory-startup", "-Y"].map(OsString::from).into();
+    arguments.extend([view.scene.into(), "-o".into(), "/output/f_".into(), "-f".into(), "1".into()]);
+    let handover = bench.sandbox.hand_over(&confinement).unwrap();
+    let run = bench.sandbox.command(&confinement, &bench.blender.path, &arguments).output().unwrap();
+    drop(handover);
+    let printed = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
+    let report =
+        fs::read_to_string(&report).unwrap_or_else(|error| panic!("it did not run ({error}): {printed}"));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["got"], serde_json::json!({}), "{report}");
+    assert_eq!(report["refused"].as_object().unwrap().len(), 21, "{report}");
+    assert_eq!(report["seccomp"], "2");
+    assert_eq!(report["processes"], 300);
+    assert_ne!(report["uid"], 0);
+    assert!(listener.accept().is_err(), "it reached a socket outside");
+    assert!(!bench.folder.path().join("canary.stolen").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_owner_may_do_without_a_sandbox() {
+    let mut bench = Bench::new().await;
+    bench.sandbox = Sandbox::probe(Settings::new(Mode::Off, PathBuf::new())).await.unwrap();
+    let (mut session, _events) =
+        bench.start(&bench.scene("cube.py", "plain"), Limits::default()).await.unwrap();
+    let name = session.render(2, None).await.unwrap();
+    output::check(&bench.output(), &name, Some((64, 36)), FRAME_BYTES_MAX).unwrap();
+    assert!(!sandboxed_processes(bench.folder.path()).is_empty());
+    drop(session);
+    let gone = poll(Duration::from_secs(5), || sandboxed_processes(bench.folder.path()).is_empty()).await;
+    assert!(gone, "{:?}", sandboxed_processes(bench.folder.path()));
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_isolate_says_so() {
+    let agent = PathBuf::from(env!("CARGO_BIN_EXE_pictor-agent"));
+    let mut settings = Settings::new(Mode::Bubblewrap, agent);
+    settings.bubblewrap = "/nonexistent/bwrap".into();
+    let error = Sandbox::probe(settings.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("install the package"), "{error}");
+    settings.bubblewrap = "/usr/bin/false".into();
+    assert!(Sandbox::probe(settings).await.is_err());
+}

@@ -1,0 +1,122 @@
+//! Config files: read, refused with the key and the line, imported.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use pictor_agent::config::{Config, RunFlags};
+
+use super::agent::{config_text, nobody, run_to_end};
+
+const BAD_CONFIGURATION: i32 = 78;
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn the_example_names_every_setting_and_loads() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/worker.example.toml");
+    let flags = RunFlags { config: Some(example.into()), ..RunFlags::default() };
+    let config = Config::load(&flags).unwrap();
+    assert_eq!(config.identity.0.worker_name.as_str(), "render-box");
+    assert_eq!(config.scene_cache_bytes, 20 << 30);
+    assert!(!format!("{config:?}").contains("replaced-by"), "the token is not for logs");
+}
+
+#[test]
+fn a_mistake_is_named_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = config_text("http://127.0.0.1:1");
+    for (text, said) in [
+        (format!("{good}colour = \"red\"\n"), "line 5: unknown key `colour`"),
+        (format!("{good}[agent]\nlisten = \"here\"\n"), "line 6: invalid socket address"),
+        (format!("{good}[sandbox]\nmode = \"none\"\n"), "line 6: unknown variant `none`"),
+        (good.replace("token = ", "tokens = "), "line 4: unknown key `tokens`"),
+        (good.lines().skip(1).collect::<Vec<_>>().join("\n"), "missing key `registry`"),
+        (good.replace("http://", "ftp://"), "`registry` is not an http or https URL"),
+        (good.replace("wrk_", "acc_"), "line 2: "),
+        (
+            format!("{good}[metrics]\nhost_interval_seconds = 0.0\n"),
+            "`host_interval_seconds` under [metrics]",
+        ),
+        ("registry = ".to_owned(), "line 1: "),
+    ] {
+        let path = write(folder.path(), "worker.toml", &text);
+        let (code, _, stderr) = run_to_end(folder.path(), &["run", "--config", &path]);
+        assert_eq!(code, BAD_CONFIGURATION, "{stderr}");
+        assert!(stderr.contains(said) && stderr.contains(&path), "{said}: {stderr}");
+        assert!(stderr.lines().filter(|line| line.starts_with("pictor-agent:")).count() == 1, "{stderr}");
+    }
+    let (code, _, stderr) = run_to_end(folder.path(), &["run", "--config", "/nowhere/worker.toml"]);
+    assert_eq!(code, BAD_CONFIGURATION);
+    assert!(stderr.contains("pictor-agent import FILE.toml"), "{stderr}");
+    let (code, ..) = run_to_end(folder.path(), &["run", "--colour"]);
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn beyond_loopback_metrics_need_a_token_or_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = config_text(&nobody());
+    let path = write(folder.path(), "worker.toml", &good);
+    let (code, _, stderr) = run_to_end(folder.path(), &["run", "--config", &path, "--listen", "0.0.0.0:0"]);
+    assert_eq!(code, BAD_CONFIGURATION);
+    assert!(stderr.contains("token_file") && stderr.contains("open = true"), "{stderr}");
+    let token = write(folder.path(), "token", "secret\n");
+    for table in [format!("token_file = \"{token}\""), "open = true".to_owned()] {
+        let path = write(folder.path(), "worker.toml", &format!("{good}[metrics]\n{table}\n"));
+        let listen = "0.0.0.0:0".parse().ok();
+        Config::load(&RunFlags { config: Some(path.into()), listen, ..RunFlags::default() }).unwrap();
+    }
+}
+
+#[test]
+fn import_installs_and_keeps_the_machines_own_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let downloaded = write(folder.path(), "pictor-worker-test.toml", &config_text("http://127.0.0.1:1"));
+    let destination = folder.path().join("deep/worker.toml");
+    let destination = destination.to_str().unwrap();
+    let import = |file: &str| run_to_end(folder.path(), &["import", file, "--config", destination]);
+    let (code, stdout, stderr) = import(&downloaded);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(destination) && stdout.contains("pictor-agent run --config"), "{stdout}");
+    assert_eq!(fs::metadata(destination).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let mut own = fs::read_to_string(destination).unwrap();
+    own.push_str("# this one is quiet\n[agent]\nlisten = \"127.0.0.1:1234\" # mine\n");
+    fs::write(destination, own).unwrap();
+    let again = config_text("http://127.0.0.1:1").replace("test-token", "newer-token");
+    let again = write(folder.path(), "again.toml", &again);
+    assert_eq!(import(&again).0, 0);
+    let config = Config::load(&RunFlags { config: Some(destination.into()), ..RunFlags::default() }).unwrap();
+    assert_eq!(config.identity.0.token, "newer-token");
+    assert_eq!(config.listen.port(), 1234);
+    assert!(fs::read_to_string(destination).unwrap().contains("# mine"));
+
+    let before = fs::read_to_string(destination).unwrap();
+    let broken = write(folder.path(), "broken.toml", "registry = 7\n");
+    let (code, _, stderr) = import(&broken);
+    assert_eq!((code, fs::read_to_string(destination).unwrap()), (BAD_CONFIGURATION, before), "{stderr}");
+    assert_eq!(import("/nowhere/file.toml").0, BAD_CONFIGURATION);
+}
+
+#[test]
+fn doctor_says_what_is_wrong_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "worker.toml", &config_text(&nobody()));
+    let data = folder.path().join("data").display().to_string();
+    let arguments = ["doctor", "--json", "--config", &path, "--data", &data, "--blender", "/usr/bin/true"];
+    let (code, stdout, stderr) = run_to_end(folder.path(), &arguments);
+    assert_eq!(code, 1, "{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let status = |name: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name).unwrap_or(&serde_json::Value::Null);
+        assert!(check["status"] == "ok" || check["advice"].is_string(), "{check}");
+        check["status"].as_str().unwrap_or("none").to_owned()
+    };
+    assert_eq!(["config", "data", "disk", "sandbox"].map(status), ["ok"; 4], "{stdout}");
+    assert_eq!(["blender", "registry"].map(status), ["fail"; 2], "{stdout}");
+    assert_eq!(status("gpu"), if Path::new("/dev/nvidiactl").exists() { "ok" } else { "warn" });
+}

@@ -1,0 +1,11 @@
+//! The real agent and its parts, one module per feature.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in the parts that tests share too")]
+
+mod agent;
+mod blender;
+mod configuration;
+mod measurements;
+mod outbox;
+mod registry;
+mod tasks;
