@@ -1,0 +1,15 @@
+//! The real processes together: registry, agent, Blender in its sandbox, Prometheus.
+//!
+//! Each test starts its own network on free ports in a folder of its own, and stops it however the test ends.
+
+mod bad_input;
+mod fencing;
+mod hand;
+mod interruptions;
+mod machine_faults;
+mod main_path;
+mod network;
+mod poll;
+mod process;
+mod process_tree;
+mod scenes;

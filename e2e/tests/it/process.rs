@@ -1,0 +1,227 @@
+//! Real programs: started with a log, stopped with everything they started.
+
+use std::collections::HashSet;
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::poll;
+use crate::process_tree::{Seen, descendants};
+
+/// How long a process may take to end by itself when its test is over.
+const GRACE: Duration = Duration::from_secs(5);
+const LOG_TAIL_LINES: usize = 40;
+
+/// One of this workspace's programs, built beside the test.
+pub(crate) fn built(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("the test's own path");
+    let path = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name);
+    assert!(path.is_file(), "{} is not built: run scripts/test", path.display());
+    path
+}
+
+/// A program of the system.
+pub(crate) fn installed(name: &str) -> PathBuf {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{name} is not installed: run scripts/test, which installs what the tests need")
+    })
+}
+
+/// A command in a group of its own that hears no settings of whoever runs the tests, and dies with them.
+pub(crate) fn command<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).process_group(0).stdin(Stdio::null());
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PICTOR_")) {
+        command.env_remove(name);
+    }
+    command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// How a program that ran to its end went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Outcome {
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self.stdout
+    }
+
+    /// It failed with this code, and said so in one message that has all these words and no backtrace.
+    #[track_caller]
+    pub(crate) fn failed(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        let said = format!("{}{}", self.stdout, self.stderr).to_lowercase();
+        for word in words {
+            assert!(said.contains(&word.to_lowercase()), "'{word}' is not in {self:#?}");
+        }
+        assert!(!said.contains("panicked") && !said.contains("backtrace"), "{self:#?}");
+        assert!(self.stderr.lines().count() <= 8, "more than one message: {self:#?}");
+    }
+}
+
+/// Runs a command to its end, at most `seconds`.
+pub(crate) async fn run(command: Command, seconds: u64) -> Outcome {
+    let shown = format!("{command:?}");
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(seconds), output).await;
+    let output = output.unwrap_or_else(|_| panic!("still runs after {seconds} s: {shown}"));
+    let output = output.unwrap_or_else(|error| panic!("{shown}: {error}"));
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A port of 127.0.0.1 that is free, and that no other test of this run is given.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let given = given.get_or_insert_default();
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        if given.insert(port) {
+            return port;
+        }
+    }
+}
+
+/// A server that runs beside the test.
+pub(crate) struct Process {
+    name: String,
+    pid: Pid,
+    log: PathBuf,
+    ended: Arc<(Mutex<Option<ExitStatus>>, Condvar)>,
+}
+
+impl Process {
+    /// Starts it, with what it prints appended to `FOLDER/NAME.log`.
+    pub(crate) fn start(name: &str, folder: &Path, mut command: Command) -> Process {
+        let log = folder.join(format!("{name}.log"));
+        let file = File::options().create(true).append(true).open(&log).expect("a log file");
+        command.stdout(file.try_clone().expect("the log again")).stderr(file);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let pid = Pid::from_child(&child);
+        let ended = Arc::new((Mutex::new(None), Condvar::new()));
+        let tell = Arc::clone(&ended);
+        thread::spawn(move || {
+            let status = child.wait().expect("the end of a child");
+            *tell.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+            tell.1.notify_all();
+        });
+        Process { name: name.to_owned(), pid, log, ended }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let mut text = Vec::new();
+        File::open(&self.log).and_then(|mut file| file.read_to_end(&mut text)).expect("a readable log");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Waits until the log has this, whatever the case of its letters.
+    pub(crate) async fn says(&self, words: &str, seconds: u64) {
+        let words = words.to_lowercase();
+        poll::until_true(&format!("{} says '{words}'", self.name), seconds, async || {
+            self.log().to_lowercase().contains(&words)
+        })
+        .await;
+    }
+
+    pub(crate) async fn answers(&self, url: &str, seconds: u64) {
+        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        poll::until_true(&format!("{} answers at {url}", self.name), seconds, async || {
+            assert!(self.exit_status().is_none(), "{} ended: {}", self.name, tail(&self.log()));
+            client.get(url).send().await.is_ok_and(|response| response.status().is_success())
+        })
+        .await;
+    }
+
+    /// What runs below it now.
+    pub(crate) fn descendants(&self) -> Vec<Seen> {
+        descendants(self.pid())
+    }
+
+    /// SIGTERM, and its exit code.
+    pub(crate) async fn terminate(self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        self.end(20).await.code()
+    }
+
+    /// SIGKILL, as a power cut would.
+    pub(crate) async fn kill(self) {
+        self.signal(Signal::KILL);
+        self.end(5).await;
+    }
+
+    async fn end(&self, seconds: u64) -> ExitStatus {
+        poll::until(&format!("{} ends", self.name), seconds, async || self.exit_status()).await
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.exit_status().is_none() {
+            kill_process(self.pid, signal).expect("a signal to our own process");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- the end of {}'s log\n{}", self.name, tail(&self.log()));
+        }
+        if self.exit_status().is_some() {
+            return;
+        }
+        let below = self.descendants();
+        // It may end by itself between the look and the signal.
+        let _ = kill_process(self.pid, Signal::TERM);
+        let status = self.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (status, _) = self
+            .ended
+            .1
+            .wait_timeout_while(status, GRACE, |status| status.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        if status.is_none() {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+        below.into_iter().for_each(Seen::kill);
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+}
+
+/// The repository.
+pub(crate) fn repository() -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).expect("the repository")
+}
