@@ -1,0 +1,218 @@
+"""Measures My Workers against what it is built on, as ratios within one run on this machine.
+
+Benches:
+  render    wall time of a ten-frame Cycles job through registry and agent, over one `blender -b SCENE -a`
+            of the same frames; with one task of ten frames, and with ten tasks of one
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FRAMES = 10
+READY_SECONDS = 60
+RENDER_SECONDS = 300
+# Nobody else's settings, nor a proxy between processes of one machine.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PICTOR_")}
+ENVIRONMENT |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+def run(*command, env=None, log=None, timeout=None, **options):
+    """Runs a command to its end; its output, or this program's end with what it, or the server of `log`, said."""
+    shown = " ".join(map(str, command))
+    said = lambda output: f"{output or ''}\n{log.read_text() if log else ''}"[-3000:]
+    try:
+        done = subprocess.run(
+            [str(word) for word in command], env=ENVIRONMENT | (env or {}), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **options)
+    except subprocess.TimeoutExpired as error:
+        sys.exit(f"bench: {shown} still runs after {timeout} s:\n{said(error.stdout)}")
+    if done.returncode:
+        sys.exit(f"bench: {shown} ended with {done.returncode}:\n{said(done.stdout)}")
+    return done.stdout
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def wait_until(what, look, server):
+    deadline = time.monotonic() + READY_SECONDS
+    while not look():
+        if server.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"bench: gave up waiting: {what}\n{server.log.read_text()[-3000:]}")
+        time.sleep(0.1)
+
+
+def ask(method, url, token=None, body=None):
+    """The answer's bytes, or None where nobody listens yet."""
+    call = urllib.request.Request(url, method=method, data=body and json.dumps(body).encode())
+    call.add_header("Content-Type", "application/json")
+    if token:
+        call.add_header("Authorization", f"Bearer {token}")
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(call, timeout=20) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        sys.exit(f"bench: {method} {url}: {error.code} {error.read().decode(errors='replace')}")
+    except OSError:
+        return None
+
+
+class Network:
+    """A registry and one agent of our own, on free ports, until the `with` ends."""
+
+    def __init__(self, folder, bin):
+        self.folder, self.bin, self.servers = folder, bin, []
+        self.database = f"sqlite://{folder}/registry.db"
+        self.url = f"http://127.0.0.1:{free_port()}"
+
+    def __enter__(self):
+        try:
+            self.set_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        # Last started, first stopped: an agent says goodbye while its registry still listens.
+        for server in reversed(self.servers):
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+    def start(self, name, *command):
+        log = self.folder / f"{name}.log"
+        # If this script is killed, the kernel ends what it started.
+        server = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)], env=ENVIRONMENT, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT)
+        server.log = log
+        self.servers.append(server)
+        return server
+
+    def account(self, name, *options):
+        made = run(self.bin / "pictor-registry", "account", "create", name, *options, "--json",
+                   "--database", self.database)
+        return json.loads(made)["token"]
+
+    def set_up(self):
+        registry = self.start(
+            "registry", self.bin / "pictor-registry", "serve", "--listen", self.url.removeprefix("http://"),
+            "--database", self.database, "--blobs", f"file://{self.folder}/blobs")
+        wait_until("the registry is ready", lambda: ask("GET", f"{self.url}/readyz"), registry)
+        provider = self.account("provider", "--role", "provider")
+        self.creator = self.account("creator", "--role", "creator")
+        run(self.bin / "pictor-registry", "account", "credit", "creator", "1000", "--database", self.database)
+        worker = f"{self.url}/v1/workers/" + json.loads(
+            ask("POST", f"{self.url}/v1/workers", provider, {"name": "bench"}))["id"]
+        downloaded, config = self.folder / "pictor-worker-bench.toml", self.folder / "worker.toml"
+        downloaded.write_bytes(ask("GET", f"{worker}/config", provider))
+        run(self.bin / "pictor-agent", "import", downloaded, "--config", config)
+        # The scene renders on the CPU in both ways.
+        config.write_text(config.read_text() + '\n[blender]\ndevice = "cpu"\n')
+        agent = self.start("agent", self.bin / "pictor-agent", "run", "--config", config, "--data",
+                           self.folder / "agent", "--listen", f"127.0.0.1:{free_port()}",
+                           "--blender", shutil.which("blender"))
+        idle = lambda: json.loads(ask("GET", worker, provider) or "{}").get("status") == "idle"
+        wait_until("the worker is idle", idle, agent)
+        # Idle it is also where it cannot render; what keeps it then stands in its log.
+        wait_until("the agent can render", lambda: "ready to render" in agent.log.read_text(), agent)
+        self.agent_log = agent.log
+
+    def render(self, scene, frames_per_task):
+        """Seconds from submitting a job until its command says that it is completed."""
+        started = time.monotonic()
+        run(self.bin / "pictor-registry", "job", "submit", scene, "--frames", f"1-{FRAMES}", "--cost", "0.01",
+            "--frames-per-task", frames_per_task, "--registry", self.url, "--wait",
+            env={"PICTOR_TOKEN": self.creator}, log=self.agent_log, timeout=RENDER_SECONDS)
+        return time.monotonic() - started
+
+
+def blender_alone(scene, folder):
+    output = Path(tempfile.mkdtemp(dir=folder))
+    started = time.monotonic()
+    run("blender", "-b", scene, "-o", output / "frame_####", "-a", timeout=RENDER_SECONDS)
+    seconds = time.monotonic() - started
+    if len(list(output.glob("*.png"))) != FRAMES:
+        sys.exit(f"bench: Blender did not render {FRAMES} frames")
+    return seconds
+
+
+def build(profile):
+    run("cargo", "build", "--locked", "--profile", profile, "-p", "pictor-registry", "-p", "pictor-agent",
+        cwd=REPOSITORY)
+    metadata = json.loads(run("cargo", "metadata", "--format-version", "1", "--no-deps", "--locked", "--offline",
+                              cwd=REPOSITORY))
+    return Path(metadata["target_directory"]) / ("debug" if profile == "dev" else profile)
+
+
+def bench_render(args):
+    for program in ("blender", "bwrap"):
+        shutil.which(program) or sys.exit(f"bench: {program} is not installed: run scripts/quickstart, which installs it")
+    bin = build(args.profile)
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load average {load:.1f}" + (": others work here, run it again on a quiet machine" if load > 1 else ""), flush=True)
+    with tempfile.TemporaryDirectory(prefix="pictor-bench-") as folder:
+        folder = Path(folder)
+        scene = folder / "sample.blend"
+        run("blender", "-b", "--factory-startup", "--python-exit-code", "1", "--python",
+            REPOSITORY / "scripts/scenes/sample.py", "--", scene)
+        with Network(folder, bin) as network:
+            measure_render(args.runs, scene, folder, network)
+
+
+def measure_render(runs, scene, folder, network):
+    ways = {
+        "blender -b SCENE -a": lambda: blender_alone(scene, folder),
+        "job, 1 task of 10 frames": lambda: network.render(scene, FRAMES),
+        "job, 10 tasks of 1 frame": lambda: network.render(scene, 1),
+    }
+    seconds = {way: [] for way in ways}
+    for turn in range(1, runs + 1):
+        for way, measure in ways.items():
+            seconds[way].append(measure())
+            print(f"run {turn}  {way:25}  {seconds[way][-1]:7.2f} s", flush=True)
+    alone, *jobs = seconds.values()
+    print(f"\n{FRAMES} frames of 320x180, medians of {runs} (min–max)")
+    for way, taken in seconds.items():
+        print(f"{way:25}  {statistics.median(taken):7.2f} s ({min(taken):.2f}–{max(taken):.2f})")
+    for way, taken in zip(list(seconds)[1:], jobs):
+        pairs = [job / blender for job, blender in zip(taken, alone)]
+        ratio = statistics.median(taken) / statistics.median(alone)
+        print(f"{way:25}  {ratio:7.3f} × Blender alone ({min(pairs):.3f}–{max(pairs):.3f})")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
+    render = benches.add_parser("render", help="the way through the network over Blender alone")
+    render.add_argument("--runs", type=int, default=3, help="how often each way is measured (default: 3)")
+    render.add_argument("--profile", default="dev", help="the Cargo profile to build with (default: dev)")
+    render.set_defaults(run=bench_render)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    # So that a stopped bench stops its servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    main()
