@@ -190,16 +190,6 @@ async fn pay(
         let detail = format!("upload these frames first: {}", missing.join(", "));
         return Err(Error::unprocessable("frames_missing", detail));
     }
-    let paid = earnings::store::PaidTask {
-        task_id: attempt.task_id,
-        job_id: attempt.job_id,
-        attempt_id: attempt.attempt_id,
-        worker_id: attempt.worker_id,
-        provider: attempt.provider,
-        frames: attempt.frames.count(),
-        cost: attempt.cost,
-        fee_ratio: attempt.fee_ratio,
-        points: points_per_frame,
-    };
+    let paid = attempt.paid(points_per_frame);
     earnings::store::pay_task(conn, &paid, now).await
 }

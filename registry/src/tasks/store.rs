@@ -11,6 +11,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::state::{AttemptEvent, TaskEvent, TaskState, apply_to_attempt};
 use crate::db::Dialect;
+use crate::earnings::store::PaidTask;
 use crate::error::{Error, Result};
 
 /// One attempt with its task and what its job says of it.
@@ -44,6 +45,21 @@ impl Assignment {
         self.is_latest
             && !self.status.has_ended()
             && matches!(self.task.status, TaskStatus::Pending | TaskStatus::Running)
+    }
+
+    /// What its completion pays for.
+    pub fn paid(&self, points_per_frame: i64) -> PaidTask {
+        PaidTask {
+            task_id: self.task_id,
+            job_id: self.job_id,
+            attempt_id: self.attempt_id,
+            worker_id: self.worker_id,
+            provider: self.provider,
+            frames: self.frames.count(),
+            cost: self.cost,
+            fee_ratio: self.fee_ratio,
+            points: points_per_frame,
+        }
     }
 }
 
@@ -108,8 +124,7 @@ pub fn narrow<T: TryFrom<i64>>(row: &AnyRow, column: &str) -> Result<T> {
 }
 
 pub fn narrow_option(row: &AnyRow, column: &str) -> Result<Option<u32>> {
-    let wide: Option<i64> = row.try_get(column)?;
-    Ok(wide.and_then(|wide| u32::try_from(wide).ok()))
+    Ok(row.try_get::<Option<i64>, _>(column)?.and_then(|wide| u32::try_from(wide).ok()))
 }
 
 pub fn frame_range(row: &AnyRow) -> Result<FrameRange> {

@@ -62,17 +62,7 @@ async fn take(db: &Db, network: Network, worker: WorkerId, now: UnixMillis) -> O
 
 async fn complete(conn: &mut AnyConnection, attempt: &Assignment, now: UnixMillis) -> Result<Micros> {
     let attempt = store::hold(conn, attempt, LEASE_SECONDS, None, now).await?;
-    let paid = earnings::store::PaidTask {
-        task_id: attempt.task_id,
-        job_id: attempt.job_id,
-        attempt_id: attempt.attempt_id,
-        worker_id: attempt.worker_id,
-        provider: attempt.provider,
-        frames: attempt.frames.count(),
-        cost: attempt.cost,
-        fee_ratio: attempt.fee_ratio,
-        points: 1,
-    };
+    let paid = attempt.paid(1);
     let reward = earnings::store::pay_task(conn, &paid, now).await?;
     store::move_task(conn, &attempt, TaskEvent::Completed, now).await?;
     let ending = Ending { reward: Some(reward), ..Ending::default() };
