@@ -10,9 +10,27 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use flate2::{Compression, Crc, write::DeflateEncoder};
+use pictor_protocol::Family;
 use prometheus::TextEncoder;
 
 use crate::collectors::{Collector, Families};
+
+const SUCCESS: Family = Family::gauge(
+    "pictor_collector_success",
+    &["collector"],
+    "Whether the collector's last measurement worked.",
+);
+const DURATION: Family = Family::gauge(
+    "pictor_collector_duration_seconds",
+    &["collector"],
+    "How long the collector's last measurement took.",
+);
+const LAST_SUCCESS: Family = Family::gauge(
+    "pictor_collector_last_success_timestamp_seconds",
+    &["collector"],
+    "When the collector last measured.",
+);
+pub const FAMILIES: [Family; 3] = [SUCCESS, DURATION, LAST_SUCCESS];
 
 /// The beginning of a gzip file: deflate, no name, no time.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -157,24 +175,9 @@ fn encode_health(parts: &[Part]) -> Encoded {
         let known = parts.iter().filter_map(|part| Some((part.name, part.health.as_ref()?)));
         known.filter_map(|(name, health)| Some((vec![name.to_owned()], read(health)?))).collect()
     };
-    families.gauge(
-        "pictor_collector_success",
-        "Whether the collector's last measurement worked.",
-        &["collector"],
-        rows(|health| Some(f64::from(u8::from(health.success)))),
-    );
-    families.gauge(
-        "pictor_collector_duration_seconds",
-        "How long the collector's last measurement took.",
-        &["collector"],
-        rows(|health| Some(health.duration.as_secs_f64())),
-    );
-    families.gauge(
-        "pictor_collector_last_success_timestamp_seconds",
-        "When the collector last measured.",
-        &["collector"],
-        rows(|health| health.last_success_seconds),
-    );
+    families.rows(&SUCCESS, rows(|health| Some(f64::from(u8::from(health.success)))));
+    families.rows(&DURATION, rows(|health| Some(health.duration.as_secs_f64())));
+    families.rows(&LAST_SUCCESS, rows(|health| health.last_success_seconds));
     encode_text(&families).map(encode).unwrap_or_default()
 }
 

@@ -2,11 +2,24 @@
 
 use std::time::Duration;
 
-use pictor_protocol::Earned;
+use pictor_protocol::{Earned, Family};
 use tokio::sync::watch;
 
 use super::{Collector, Families};
 use crate::heartbeat::Connection;
+
+const EARNINGS: Family = Family::counter(
+    "pictor_earnings_total",
+    &["currency"],
+    "What this worker has earned, all time, in whole units of the currency.",
+);
+const POINTS: Family = Family::counter("pictor_points_total", &[], "Points of this worker, all time.");
+const HEARTBEAT: Family = Family::gauge(
+    "pictor_heartbeat_last_success_timestamp_seconds",
+    &[],
+    "When the registry last accepted a heartbeat.",
+);
+pub const FAMILIES: [Family; 3] = [EARNINGS, POINTS, HEARTBEAT];
 
 pub struct Earnings {
     earned: watch::Receiver<Option<Earned>>,
@@ -31,27 +44,12 @@ impl Collector for Earnings {
     fn collect(&mut self) -> anyhow::Result<Families> {
         let mut families = Families::default();
         if let Some(earned) = self.earned.borrow().as_ref() {
-            families.counter(
-                "pictor_earnings_total",
-                "What this worker has earned, all time, in whole units of the currency.",
-                &["currency"],
-                [(vec![earned.currency.clone()], earned.earnings_micros.units())],
-            );
+            families.rows(&EARNINGS, [(vec![earned.currency.clone()], earned.earnings_micros.units())]);
             // Points fit: 2^53 of them are more than a worker renders in its life.
             #[allow(clippy::cast_precision_loss)]
-            let points = earned.points as f64;
-            families.counter(
-                "pictor_points_total",
-                "Points of this worker, all time.",
-                &[],
-                [(vec![], points)],
-            );
+            families.value(&POINTS, Some(earned.points as f64));
         }
-        families.value(
-            "pictor_heartbeat_last_success_timestamp_seconds",
-            "When the registry last accepted a heartbeat.",
-            self.connection.borrow().last_success_seconds,
-        );
+        families.value(&HEARTBEAT, self.connection.borrow().last_success_seconds);
         Ok(families)
     }
 }

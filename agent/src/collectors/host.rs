@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
+use pictor_protocol::Family;
 use sysinfo::{
     Components, CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, RefreshKind, System,
 };
@@ -10,6 +11,37 @@ use tokio::sync::watch;
 
 use super::{Collector, Families, Row, float};
 use crate::config::MetricsConfig;
+
+const WORKER: Family = Family::gauge(
+    "pictor_worker_info",
+    &["version", "os", "hostname"],
+    "The agent and the machine it runs on.",
+);
+const CPU: Family = Family::gauge("pictor_cpu_utilization_ratio", &[], "Use of all cores.");
+const CORE: Family = Family::gauge("pictor_cpu_core_utilization_ratio", &["cpu"], "Use of one core.");
+const CPU_TEMPERATURE: Family =
+    Family::gauge("pictor_cpu_temperature_celsius", &["sensor"], "What the processor's sensors say.");
+const MEMORY_TOTAL: Family = Family::gauge("pictor_memory_total_bytes", &[], "The machine's memory.");
+const MEMORY_USED: Family = Family::gauge("pictor_memory_used_bytes", &[], "Memory in use.");
+const MEMORY_AVAILABLE: Family =
+    Family::gauge("pictor_memory_available_bytes", &[], "Memory that programs can still get.");
+const DISK_TOTAL: Family = Family::gauge("pictor_disk_total_bytes", &["mount"], "Size of a file system.");
+const DISK_FREE: Family =
+    Family::gauge("pictor_disk_free_bytes", &["mount"], "What is free on a file system.");
+const NETWORK: Family =
+    Family::counter("pictor_network_bytes_total", &["device", "direction"], "Bytes over a network device.");
+pub const FAMILIES: [Family; 10] = [
+    WORKER,
+    CPU,
+    CORE,
+    CPU_TEMPERATURE,
+    MEMORY_TOTAL,
+    MEMORY_USED,
+    MEMORY_AVAILABLE,
+    DISK_TOTAL,
+    DISK_FREE,
+    NETWORK,
+];
 
 /// Label and help of one sensor that measures the processor, by how its drivers name it.
 const CPU_SENSORS: [&str; 5] = ["coretemp", "k10temp", "zenpower", "cpu", "Tctl"];
@@ -101,34 +133,25 @@ impl Host {
     }
 
     fn processor(&self, families: &mut Families, sample: &HostSample) {
-        families.value("pictor_cpu_utilization_ratio", "Use of all cores.", sample.cpu_utilization_ratio);
+        families.value(&CPU, sample.cpu_utilization_ratio);
         let cores = (0_u32..).zip(self.system.cpus()).filter(|_| self.measured_before);
-        families.gauge(
-            "pictor_cpu_core_utilization_ratio",
-            "Use of one core.",
-            &["cpu"],
+        families.rows(
+            &CORE,
             cores.map(|(number, cpu)| (vec![number.to_string()], f64::from(cpu.usage()) / 100.0)),
         );
-        families.gauge(
-            "pictor_cpu_temperature_celsius",
-            "What the processor's sensors say.",
-            &["sensor"],
+        families.rows(
+            &CPU_TEMPERATURE,
             self.cpu_temperatures().into_iter().map(|(sensor, celsius)| (vec![sensor], celsius)),
         );
     }
 
     fn memory(&self, families: &mut Families) {
-        let sizes = [
-            ("pictor_memory_total_bytes", "The machine's memory.", self.system.total_memory()),
-            ("pictor_memory_used_bytes", "Memory in use.", self.system.used_memory()),
-            (
-                "pictor_memory_available_bytes",
-                "Memory that programs can still get.",
-                self.system.available_memory(),
-            ),
-        ];
-        for (name, help, bytes) in sizes {
-            families.value(name, help, Some(float(bytes)));
+        for (family, bytes) in [
+            (&MEMORY_TOTAL, self.system.total_memory()),
+            (&MEMORY_USED, self.system.used_memory()),
+            (&MEMORY_AVAILABLE, self.system.available_memory()),
+        ] {
+            families.value(family, Some(float(bytes)));
         }
     }
 
@@ -142,18 +165,8 @@ impl Host {
         let rows = |pick: fn(&(u64, u64)) -> u64| -> Vec<Row> {
             mounts.iter().map(|(mount, sizes)| (vec![mount.clone()], float(pick(sizes)))).collect()
         };
-        families.gauge(
-            "pictor_disk_total_bytes",
-            "Size of a file system.",
-            &["mount"],
-            rows(|sizes| sizes.0),
-        );
-        families.gauge(
-            "pictor_disk_free_bytes",
-            "What is free on a file system.",
-            &["mount"],
-            rows(|sizes| sizes.1),
-        );
+        families.rows(&DISK_TOTAL, rows(|sizes| sizes.0));
+        families.rows(&DISK_FREE, rows(|sizes| sizes.1));
     }
 
     fn network(&self, families: &mut Families) {
@@ -165,8 +178,7 @@ impl Host {
                 (vec![device.to_string_lossy().into_owned(), way.to_owned()], float(bytes))
             }));
         }
-        let help = "Bytes over a network device.";
-        families.counter("pictor_network_bytes_total", help, &["device", "direction"], rows);
+        families.rows(&NETWORK, rows);
     }
 }
 
@@ -185,12 +197,7 @@ impl Collector for Host {
         let sample = self.sample();
         let mut families = Families::default();
         let worker = [env!("CARGO_PKG_VERSION"), &self.os, &self.hostname].map(str::to_owned).to_vec();
-        families.gauge(
-            "pictor_worker_info",
-            "The agent and the machine it runs on.",
-            &["version", "os", "hostname"],
-            [(worker, 1.0)],
-        );
+        families.rows(&WORKER, [(worker, 1.0)]);
         self.processor(&mut families, &sample);
         self.memory(&mut families);
         self.disks(&mut families);

@@ -7,7 +7,7 @@ pub mod render;
 
 use std::{sync::Arc, time::Duration};
 
-use pictor_protocol::Earned;
+use pictor_protocol::{Earned, Family, FamilyKind};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use tokio::sync::watch;
 
@@ -36,6 +36,17 @@ pub struct Sources {
     pub earned: watch::Receiver<Option<Earned>>,
 }
 
+/// Every family that an agent can show, by collector; those of the sampler itself come last.
+pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
+    vec![
+        ("nvml", nvml::FAMILIES.to_vec()),
+        ("host", host::FAMILIES.to_vec()),
+        ("render", render::FAMILIES.to_vec()),
+        ("earnings", earnings::FAMILIES.to_vec()),
+        ("every collector", crate::sampler::FAMILIES.to_vec()),
+    ]
+}
+
 /// Every collector, in the order of the exposition.
 pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
     let earnings = earnings::Earnings::new(sources.earned, sources.connection.clone());
@@ -56,17 +67,23 @@ pub struct Families(Vec<MetricFamily>);
 
 impl Families {
     /// One value without labels.
-    pub fn value(&mut self, name: &str, help: &str, value: Option<f64>) {
-        self.gauge(name, help, &[], value.map(|value| (Vec::new(), value)));
+    pub fn value(&mut self, family: &Family, value: Option<f64>) {
+        self.rows(family, value.map(|value| (Vec::new(), value)));
     }
 
-    pub fn gauge(&mut self, name: &str, help: &str, labels: &[&str], rows: impl IntoIterator<Item = Row>) {
-        self.add(MetricType::GAUGE, name, help, labels, rows);
-    }
-
-    /// A count that something else keeps.
-    pub fn counter(&mut self, name: &str, help: &str, labels: &[&str], rows: impl IntoIterator<Item = Row>) {
-        self.add(MetricType::COUNTER, name, help, labels, rows);
+    /// Gauges, or counts that something else keeps.
+    pub fn rows(&mut self, family: &Family, rows: impl IntoIterator<Item = Row>) {
+        let metrics: Vec<Metric> =
+            rows.into_iter().map(|(values, value)| metric(family, values, value)).collect();
+        if metrics.is_empty() {
+            return;
+        }
+        let mut made = MetricFamily::default();
+        made.set_name(family.name.to_owned());
+        made.set_help(family.help.to_owned());
+        made.set_field_type(metric_type(family.kind));
+        made.set_metric(metrics);
+        self.0.push(made);
     }
 
     /// Families of the library's own counters and histograms.
@@ -77,38 +94,25 @@ impl Families {
     pub fn as_slice(&self) -> &[MetricFamily] {
         &self.0
     }
+}
 
-    fn add(
-        &mut self,
-        kind: MetricType,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        rows: impl IntoIterator<Item = Row>,
-    ) {
-        let metrics: Vec<Metric> =
-            rows.into_iter().map(|(values, value)| metric(kind, labels, values, value)).collect();
-        if metrics.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        self.0.push(family);
+fn metric_type(kind: FamilyKind) -> MetricType {
+    match kind {
+        FamilyKind::Gauge => MetricType::GAUGE,
+        FamilyKind::Counter => MetricType::COUNTER,
+        FamilyKind::Histogram => MetricType::HISTOGRAM,
     }
 }
 
-fn metric(kind: MetricType, labels: &[&str], values: Vec<String>, value: f64) -> Metric {
-    let pairs = labels.iter().zip(values).map(|(name, value)| {
+fn metric(family: &Family, values: Vec<String>, value: f64) -> Metric {
+    let pairs = family.labels.iter().zip(values).map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
         pair.set_value(value);
         pair
     });
     let mut metric = Metric::from_label(pairs.collect());
-    if kind == MetricType::COUNTER {
+    if family.kind == FamilyKind::Counter {
         let mut counter = Counter::default();
         counter.set_value(value);
         metric.set_counter(counter);

@@ -11,10 +11,84 @@ use nvml_wrapper::{
     enum_wrappers::device::{Clock, TemperatureSensor},
     error::NvmlError,
 };
+use pictor_protocol::Family;
 use tokio::sync::watch;
 
 use super::{Collector, Families, Row, float};
 use crate::config::MetricsConfig;
+
+const VISIBLE: Family = Family::gauge("pictor_gpus_visible", &[], "GPUs that NVML shows.");
+const INFO: Family = Family::gauge(
+    "pictor_gpu_info",
+    &["uuid", "gpu", "name", "driver_version", "pci_bus_id"],
+    "What a GPU is.",
+);
+const ENERGY: Family = Family::counter(
+    "pictor_gpu_energy_joules_total",
+    &["uuid", "gpu"],
+    "Energy the GPU has used since its driver was loaded.",
+);
+const TEMPERATURE: Family =
+    Family::gauge("pictor_gpu_temperature_celsius", &["uuid", "gpu", "sensor"], "Temperature.");
+const POWER: Family =
+    Family::gauge("pictor_gpu_power_watts", &["uuid", "gpu", "type"], "Power: used, and the limit in force.");
+const CLOCK: Family = Family::gauge("pictor_gpu_clock_hertz", &["uuid", "gpu", "clock"], "Clock now.");
+const CLOCK_MAX: Family =
+    Family::gauge("pictor_gpu_clock_max_hertz", &["uuid", "gpu", "clock"], "Fastest clock.");
+const FAN: Family = Family::gauge(
+    "pictor_gpu_fan_speed_ratio",
+    &["uuid", "gpu", "fan"],
+    "Fan speed over its full speed, as intended.",
+);
+const UTILIZATION_RATIO: Family =
+    Family::gauge("pictor_gpu_utilization_ratio", &["uuid", "gpu"], "Time in which a kernel ran.");
+const MEMORY_UTILIZATION_RATIO: Family = Family::gauge(
+    "pictor_gpu_memory_utilization_ratio",
+    &["uuid", "gpu"],
+    "Time in which the memory was read or written.",
+);
+const ENCODER_UTILIZATION_RATIO: Family =
+    Family::gauge("pictor_gpu_encoder_utilization_ratio", &["uuid", "gpu"], "Use of the video encoder.");
+const DECODER_UTILIZATION_RATIO: Family =
+    Family::gauge("pictor_gpu_decoder_utilization_ratio", &["uuid", "gpu"], "Use of the video decoder.");
+const MEMORY_TOTAL_BYTES: Family =
+    Family::gauge("pictor_gpu_memory_total_bytes", &["uuid", "gpu"], "The GPU's memory.");
+const MEMORY_USED_BYTES: Family =
+    Family::gauge("pictor_gpu_memory_used_bytes", &["uuid", "gpu"], "GPU memory in use.");
+const MEMORY_FREE_BYTES: Family =
+    Family::gauge("pictor_gpu_memory_free_bytes", &["uuid", "gpu"], "GPU memory that is free.");
+const MEMORY_RESERVED_BYTES: Family =
+    Family::gauge("pictor_gpu_memory_reserved_bytes", &["uuid", "gpu"], "GPU memory that the driver keeps.");
+const PERFORMANCE_STATE: Family =
+    Family::gauge("pictor_gpu_performance_state", &["uuid", "gpu"], "P-state: 0 is the fastest.");
+const PCIE_LINK_GENERATION: Family =
+    Family::gauge("pictor_gpu_pcie_link_generation", &["uuid", "gpu"], "PCIe generation in use.");
+const PCIE_LINK_WIDTH: Family =
+    Family::gauge("pictor_gpu_pcie_link_width", &["uuid", "gpu"], "PCIe lanes in use.");
+const PROCESSES: Family =
+    Family::gauge("pictor_gpu_processes", &["uuid", "gpu"], "Programs that compute on the GPU.");
+pub const FAMILIES: [Family; 20] = [
+    VISIBLE,
+    INFO,
+    ENERGY,
+    TEMPERATURE,
+    POWER,
+    CLOCK,
+    CLOCK_MAX,
+    FAN,
+    UTILIZATION_RATIO,
+    MEMORY_UTILIZATION_RATIO,
+    ENCODER_UTILIZATION_RATIO,
+    DECODER_UTILIZATION_RATIO,
+    MEMORY_TOTAL_BYTES,
+    MEMORY_USED_BYTES,
+    MEMORY_FREE_BYTES,
+    MEMORY_RESERVED_BYTES,
+    PERFORMANCE_STATE,
+    PCIE_LINK_GENERATION,
+    PCIE_LINK_WIDTH,
+    PROCESSES,
+];
 
 /// A driver installed meanwhile is found after this long.
 const LOAD_AGAIN: Duration = Duration::from_secs(60);
@@ -202,51 +276,30 @@ fn clocks(read: impl Fn(Clock) -> Result<u32, NvmlError>) -> Vec<(&'static str, 
 fn families(samples: &[GpuSample]) -> Families {
     let mut families = Families::default();
     let visible = float(u64::try_from(samples.len()).unwrap_or(0));
-    families.value("pictor_gpus_visible", "GPUs that NVML shows.", Some(visible));
+    families.value(&VISIBLE, Some(visible));
     let known = |value: &Option<String>| value.clone().unwrap_or_default();
-    families.gauge(
-        "pictor_gpu_info",
-        "What a GPU is.",
-        &["uuid", "gpu", "name", "driver_version", "pci_bus_id"],
+    families.rows(
+        &INFO,
         samples.iter().map(|gpu| {
             let what = [known(&gpu.name), known(&gpu.driver_version), known(&gpu.pci_bus_id)];
             (identity(gpu).into_iter().chain(what).collect(), 1.0)
         }),
     );
-    for (name, help, read) in SINGLE {
-        let rows = samples.iter().filter_map(|gpu| Some((identity(gpu), read(gpu)?)));
-        families.gauge(name, help, &["uuid", "gpu"], rows);
+    for (family, read) in SINGLE {
+        families.rows(&family, samples.iter().filter_map(|gpu| Some((identity(gpu), read(gpu)?))));
     }
-    families.counter(
-        "pictor_gpu_energy_joules_total",
-        "Energy the GPU has used since its driver was loaded.",
-        &["uuid", "gpu"],
-        samples.iter().filter_map(|gpu| Some((identity(gpu), gpu.energy_joules?))),
-    );
+    families.rows(&ENERGY, samples.iter().filter_map(|gpu| Some((identity(gpu), gpu.energy_joules?))));
     let temperature = |gpu: &GpuSample| Vec::from_iter(gpu.temperature_celsius.map(|value| ("gpu", value)));
     let power = |gpu: &GpuSample| {
         let parts = [("average", gpu.power_average_watts), ("limit", gpu.power_limit_watts)];
         parts.into_iter().filter_map(|(part, value)| Some((part, value?))).collect()
     };
-    labelled(&mut families, samples, "pictor_gpu_temperature_celsius", "Temperature.", "sensor", temperature);
-    labelled(
-        &mut families,
-        samples,
-        "pictor_gpu_power_watts",
-        "Power: used, and the limit in force.",
-        "type",
-        power,
-    );
-    labelled(&mut families, samples, "pictor_gpu_clock_hertz", "Clock now.", "clock", |gpu| {
-        gpu.clocks_hertz.clone()
-    });
-    labelled(&mut families, samples, "pictor_gpu_clock_max_hertz", "Fastest clock.", "clock", |gpu| {
-        gpu.clocks_max_hertz.clone()
-    });
-    families.gauge(
-        "pictor_gpu_fan_speed_ratio",
-        "Fan speed over its full speed, as intended.",
-        &["uuid", "gpu", "fan"],
+    labelled(&mut families, samples, &TEMPERATURE, temperature);
+    labelled(&mut families, samples, &POWER, power);
+    labelled(&mut families, samples, &CLOCK, |gpu| gpu.clocks_hertz.clone());
+    labelled(&mut families, samples, &CLOCK_MAX, |gpu| gpu.clocks_max_hertz.clone());
+    families.rows(
+        &FAN,
         samples.iter().flat_map(|gpu| {
             let fans = (0_u32..).zip(&gpu.fan_speed_ratios);
             fans.map(|(fan, ratio)| (with(gpu, fan.to_string()), *ratio)).collect::<Vec<_>>()
@@ -255,48 +308,34 @@ fn families(samples: &[GpuSample]) -> Families {
     families
 }
 
-type Reading = (&'static str, &'static str, fn(&GpuSample) -> Option<f64>);
+type Reading = (Family, fn(&GpuSample) -> Option<f64>);
 
 /// The families with one value a GPU.
 const SINGLE: [Reading; 12] = [
-    ("pictor_gpu_utilization_ratio", "Time in which a kernel ran.", |gpu| gpu.utilization_ratio),
-    ("pictor_gpu_memory_utilization_ratio", "Time in which the memory was read or written.", |gpu| {
-        gpu.memory_utilization_ratio
-    }),
-    ("pictor_gpu_encoder_utilization_ratio", "Use of the video encoder.", |gpu| {
-        gpu.encoder_utilization_ratio
-    }),
-    ("pictor_gpu_decoder_utilization_ratio", "Use of the video decoder.", |gpu| {
-        gpu.decoder_utilization_ratio
-    }),
-    ("pictor_gpu_memory_total_bytes", "The GPU's memory.", |gpu| gpu.memory_total_bytes.map(float)),
-    ("pictor_gpu_memory_used_bytes", "GPU memory in use.", |gpu| gpu.memory_used_bytes.map(float)),
-    ("pictor_gpu_memory_free_bytes", "GPU memory that is free.", |gpu| gpu.memory_free_bytes.map(float)),
-    ("pictor_gpu_memory_reserved_bytes", "GPU memory that the driver keeps.", |gpu| {
-        gpu.memory_reserved_bytes.map(float)
-    }),
-    ("pictor_gpu_performance_state", "P-state: 0 is the fastest.", |gpu| {
-        gpu.performance_state.map(f64::from)
-    }),
-    ("pictor_gpu_pcie_link_generation", "PCIe generation in use.", |gpu| {
-        gpu.pcie_link_generation.map(f64::from)
-    }),
-    ("pictor_gpu_pcie_link_width", "PCIe lanes in use.", |gpu| gpu.pcie_link_width.map(f64::from)),
-    ("pictor_gpu_processes", "Programs that compute on the GPU.", |gpu| gpu.processes.map(f64::from)),
+    (UTILIZATION_RATIO, |gpu| gpu.utilization_ratio),
+    (MEMORY_UTILIZATION_RATIO, |gpu| gpu.memory_utilization_ratio),
+    (ENCODER_UTILIZATION_RATIO, |gpu| gpu.encoder_utilization_ratio),
+    (DECODER_UTILIZATION_RATIO, |gpu| gpu.decoder_utilization_ratio),
+    (MEMORY_TOTAL_BYTES, |gpu| gpu.memory_total_bytes.map(float)),
+    (MEMORY_USED_BYTES, |gpu| gpu.memory_used_bytes.map(float)),
+    (MEMORY_FREE_BYTES, |gpu| gpu.memory_free_bytes.map(float)),
+    (MEMORY_RESERVED_BYTES, |gpu| gpu.memory_reserved_bytes.map(float)),
+    (PERFORMANCE_STATE, |gpu| gpu.performance_state.map(f64::from)),
+    (PCIE_LINK_GENERATION, |gpu| gpu.pcie_link_generation.map(f64::from)),
+    (PCIE_LINK_WIDTH, |gpu| gpu.pcie_link_width.map(f64::from)),
+    (PROCESSES, |gpu| gpu.processes.map(f64::from)),
 ];
 
 fn labelled(
     families: &mut Families,
     samples: &[GpuSample],
-    name: &str,
-    help: &str,
-    label: &str,
+    family: &Family,
     read: impl Fn(&GpuSample) -> Vec<(&'static str, f64)>,
 ) {
     let rows = samples.iter().flat_map(|gpu| -> Vec<Row> {
         read(gpu).into_iter().map(|(part, value)| (with(gpu, part.to_owned()), value)).collect()
     });
-    families.gauge(name, help, &["uuid", "gpu", label], rows);
+    families.rows(family, rows);
 }
 
 fn identity(gpu: &GpuSample) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{DesiredState, SlotStatus, WorkerStatus};
+use pictor_protocol::{DesiredState, Family, SlotStatus, WorkerStatus};
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, core::Collector as _};
 use tokio::sync::watch;
 
@@ -18,6 +18,53 @@ use crate::{heartbeat::Connection, outbox::Outbox, slots::Slots};
 /// From a small scene's load to a long render.
 const PHASE_BUCKETS_SECONDS: [f64; 12] =
     [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1200.0, 3600.0, 14400.0];
+
+const STATUS: Family = Family::gauge(
+    "pictor_worker_status",
+    &["status"],
+    "Where the worker stands: 1 for its status, 0 for the others.",
+);
+const SLOTS: Family = Family::gauge("pictor_slots", &["status"], "Slots by status.");
+const RUNNING: Family = Family::gauge("pictor_task_running", &["slot"], "Whether the slot has a task.");
+const TASK: Family = Family::gauge("pictor_task_info", &["slot", "job_id", "task_id"], "The task of a slot.");
+const PROGRESS: Family =
+    Family::gauge("pictor_task_progress_ratio", &["slot"], "How much of the task is rendered.");
+const ELAPSED: Family =
+    Family::gauge("pictor_task_elapsed_seconds", &["slot"], "Time since the task was taken.");
+const REMAINING: Family =
+    Family::gauge("pictor_task_remaining_seconds", &["slot"], "Time until the task is rendered, estimated.");
+const TASKS: Family = Family::counter("pictor_tasks_total", &["result"], "Tasks that ended here, by result.");
+const PHASES: Family =
+    Family::histogram("pictor_task_phase_seconds", &["phase"], "What tasks spent their time on.");
+const FRAMES: Family = Family::counter(
+    "pictor_frames_total",
+    &["result"],
+    "Frames that the registry took, and frames that failed.",
+);
+const STARTS: Family = Family::counter("pictor_blender_starts_total", &["kind"], "Starts of Blender.");
+const SCENE_HITS: Family =
+    Family::counter("pictor_scene_cache_hits_total", &[], "Scenes that were in the cache.");
+const SCENE_MISSES: Family =
+    Family::counter("pictor_scene_cache_misses_total", &[], "Scenes that had to be fetched.");
+const SCENE_BYTES: Family = Family::gauge("pictor_scene_cache_bytes", &[], "What the scene cache holds.");
+const OUTBOX: Family = Family::gauge("pictor_outbox_entries", &[], "Results that wait to be sent.");
+pub const FAMILIES: [Family; 15] = [
+    STATUS,
+    SLOTS,
+    RUNNING,
+    TASK,
+    PROGRESS,
+    ELAPSED,
+    REMAINING,
+    TASKS,
+    PHASES,
+    FRAMES,
+    STARTS,
+    SCENE_HITS,
+    SCENE_MISSES,
+    SCENE_BYTES,
+    OUTBOX,
+];
 
 /// How a task ended here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,21 +128,16 @@ pub struct Counters {
 impl Counters {
     /// All at zero, every label value present.
     pub fn new() -> anyhow::Result<Counters> {
-        let tasks = Opts::new("pictor_tasks_total", "Tasks that ended here, by result.");
-        let frames =
-            Opts::new("pictor_frames_total", "Frames that the registry took, and frames that failed.");
-        let starts = Opts::new("pictor_blender_starts_total", "Starts of Blender.");
-        let phases = HistogramOpts::new("pictor_task_phase_seconds", "What tasks spent their time on.");
+        let counter =
+            |family: &Family| IntCounterVec::new(Opts::new(family.name, family.help), family.labels);
+        let phases = HistogramOpts::new(PHASES.name, PHASES.help).buckets(PHASE_BUCKETS_SECONDS.to_vec());
         let counters = Counters {
-            tasks: IntCounterVec::new(tasks, &["result"])?,
-            phases: HistogramVec::new(phases.buckets(PHASE_BUCKETS_SECONDS.to_vec()), &["phase"])?,
-            frames: IntCounterVec::new(frames, &["result"])?,
-            blender_starts: IntCounterVec::new(starts, &["kind"])?,
-            scene_hits: IntCounter::new("pictor_scene_cache_hits_total", "Scenes that were in the cache.")?,
-            scene_misses: IntCounter::new(
-                "pictor_scene_cache_misses_total",
-                "Scenes that had to be fetched.",
-            )?,
+            tasks: counter(&TASKS)?,
+            phases: HistogramVec::new(phases, PHASES.labels)?,
+            frames: counter(&FRAMES)?,
+            blender_starts: counter(&STARTS)?,
+            scene_hits: IntCounter::new(SCENE_HITS.name, SCENE_HITS.help)?,
+            scene_misses: IntCounter::new(SCENE_MISSES.name, SCENE_MISSES.help)?,
             scene_bytes: AtomicU64::new(0),
         };
         for result in TaskResult::ALL {
@@ -175,28 +217,22 @@ impl Render {
 
     fn worker(&self, families: &mut Families) {
         let current = self.status();
-        families.gauge(
-            "pictor_worker_status",
-            "Where the worker stands: 1 for its status, 0 for the others.",
-            &["status"],
+        families.rows(
+            &STATUS,
             WorkerStatus::ALL
                 .iter()
                 .map(|status| (vec![status.to_string()], f64::from(u8::from(*status == current)))),
         );
         let reported = self.slots.reported();
-        families.gauge(
-            "pictor_slots",
-            "Slots by status.",
-            &["status"],
+        families.rows(
+            &SLOTS,
             SlotStatus::ALL.iter().map(|status| {
                 let count = reported.iter().filter(|slot| slot.status == *status).count();
                 (vec![status.to_string()], float(u64::try_from(count).unwrap_or(0)))
             }),
         );
-        families.gauge(
-            "pictor_task_running",
-            "Whether the slot has a task.",
-            &["slot"],
+        families.rows(
+            &RUNNING,
             reported
                 .iter()
                 .map(|slot| (vec![slot.slot.to_string()], f64::from(u8::from(slot.attempt_id.is_some())))),
@@ -206,31 +242,17 @@ impl Render {
     fn tasks(&self, families: &mut Families) {
         let work = self.slots.work();
         let slot = |slot: u32| vec![slot.to_string()];
-        families.gauge(
-            "pictor_task_info",
-            "The task of a slot.",
-            &["slot", "job_id", "task_id"],
+        families.rows(
+            &TASK,
             work.iter().map(|work| {
                 let ids = [work.lease.job_id.to_string(), work.lease.task_id.to_string()];
                 (slot(work.slot).into_iter().chain(ids).collect(), 1.0)
             }),
         );
-        families.gauge(
-            "pictor_task_progress_ratio",
-            "How much of the task is rendered.",
-            &["slot"],
-            work.iter().map(|work| (slot(work.slot), work.progress_ratio)),
-        );
-        families.gauge(
-            "pictor_task_elapsed_seconds",
-            "Time since the task was taken.",
-            &["slot"],
-            work.iter().map(|work| (slot(work.slot), work.elapsed.as_secs_f64())),
-        );
-        families.gauge(
-            "pictor_task_remaining_seconds",
-            "Time until the task is rendered, estimated.",
-            &["slot"],
+        families.rows(&PROGRESS, work.iter().map(|work| (slot(work.slot), work.progress_ratio)));
+        families.rows(&ELAPSED, work.iter().map(|work| (slot(work.slot), work.elapsed.as_secs_f64())));
+        families.rows(
+            &REMAINING,
             work.iter().filter_map(|work| Some((slot(work.slot), work.remaining?.as_secs_f64()))),
         );
     }
@@ -257,9 +279,9 @@ impl Collector for Render {
         families.extend(counters.scene_hits.collect());
         families.extend(counters.scene_misses.collect());
         let cached = float(counters.scene_bytes.load(Ordering::Relaxed));
-        families.value("pictor_scene_cache_bytes", "What the scene cache holds.", Some(cached));
+        families.value(&SCENE_BYTES, Some(cached));
         let waiting = float(u64::try_from(self.outbox.entries()).unwrap_or(u64::MAX));
-        families.value("pictor_outbox_entries", "Results that wait to be sent.", Some(waiting));
+        families.value(&OUTBOX, Some(waiting));
         Ok(families)
     }
 }

@@ -8,6 +8,7 @@
 mod account;
 mod agent;
 mod earnings;
+mod family;
 mod frames;
 mod history;
 mod ids;
@@ -25,6 +26,7 @@ pub use agent::{
     HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot, StoredFrame,
 };
 pub use earnings::{Earnings, SeriesPoint, TaskCounts};
+pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
 pub use ids::{AccountId, AttemptId, IdError, JobId, TaskId, TokenId, TransferId, WorkerId};
