@@ -356,7 +356,7 @@ fn metrics(path: &Path, table: MetricsTable, listen: SocketAddr) -> Result<Metri
     Ok(MetricsConfig {
         nvml_library: table.nvml_library,
         gpu_interval: interval("gpu_interval_seconds", table.gpu_interval_seconds, 1.0)?,
-        host_interval: interval("host_interval_seconds", table.host_interval_seconds, 5.0)?,
+        host_interval: interval("host_interval_seconds", table.host_interval_seconds, 1.0)?,
         access,
     })
 }

@@ -1,5 +1,6 @@
 //! What is measured: a file for each source. Add one by a file, its `mod` line and its line in [`all`].
 
+mod agent_process;
 pub mod earnings;
 pub mod host;
 pub mod nvml;
@@ -40,7 +41,7 @@ pub struct Sources {
 pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
     vec![
         ("nvml", nvml::FAMILIES.to_vec()),
-        ("host", host::FAMILIES.to_vec()),
+        ("host", [&host::FAMILIES[..], &agent_process::FAMILIES[..]].concat()),
         ("render", render::FAMILIES.to_vec()),
         ("earnings", earnings::FAMILIES.to_vec()),
         ("every collector", crate::sampler::FAMILIES.to_vec()),
