@@ -13,7 +13,10 @@ use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
 use serde::Deserialize;
 use url::Url;
 
-use crate::blender::{Limits, Places, sandbox};
+use crate::{
+    blender::{Limits, Places, sandbox},
+    economics,
+};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9850";
 const SCENE_CACHE_BYTES_DEFAULT: u64 = 20 << 30;
@@ -115,6 +118,8 @@ struct File {
     sandbox: SandboxTable,
     #[serde(default)]
     metrics: MetricsTable,
+    #[serde(default)]
+    economics: economics::Table,
 }
 
 impl File {
@@ -195,6 +200,7 @@ pub struct Config {
     /// `wall` is each task's own.
     pub limits: Limits,
     pub metrics: MetricsConfig,
+    pub economics: economics::Settings,
 }
 
 /// Whose work this is and where it comes from. Its `Debug` form hides the token.
@@ -262,6 +268,10 @@ impl Config {
             wall: usual.wall,
         };
         let metrics = metrics(&path, file.metrics, listen)?;
+        let economics = file
+            .economics
+            .settings()
+            .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
         Ok(Config {
             identity: Identity(worker),
             listen,
@@ -276,6 +286,7 @@ impl Config {
             sandbox: sandbox_settings,
             limits,
             metrics,
+            economics,
             path,
         })
     }

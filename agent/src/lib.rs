@@ -7,6 +7,8 @@ pub mod blender;
 pub mod collectors;
 pub mod config;
 pub mod doctor;
+pub mod economics;
+pub mod eta;
 pub mod heartbeat;
 pub mod import;
 pub mod machine;
@@ -46,6 +48,7 @@ use collectors::{
     render::Counters,
 };
 use config::{Config, DeviceChoice};
+use economics::Economics;
 use heartbeat::{Connection, Heartbeat};
 use machine::Machine;
 use outbox::{Outbox, sender::Sender};
@@ -65,7 +68,7 @@ const GPUS_TIMEOUT: Duration = Duration::from_secs(20);
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _lock = open_data(&config.data)?;
     let listener = bind(config.listen).await?;
-    let Agent { routes, probe, readiness, heartbeat, sender, runner, threads: _threads } =
+    let Agent { routes, probe, readiness, heartbeat, sender, runner, economics, threads: _threads } =
         assemble(config, listener.local_addr()?).await?;
 
     // The loops. None of them ends by itself.
@@ -98,6 +101,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     flush(&runner).await;
     loops.shutdown().await;
     heartbeat.goodbye().await;
+    economics.save();
     result
 }
 
@@ -109,6 +113,7 @@ struct Agent {
     heartbeat: Arc<Heartbeat>,
     sender: Sender,
     runner: Arc<Runner>,
+    economics: Arc<Economics>,
     threads: Threads,
 }
 
@@ -122,6 +127,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         SceneCache::open(&config.data.join("cache/scenes"), config.scene_cache_bytes, Arc::clone(&counters));
     let scenes = Arc::new(scenes.context("cannot read the scene cache")?);
     let slots = Arc::new(Slots::new(devices(&config).await));
+    let economics = Arc::new(Economics::open(config.economics, &config.data)?);
     let readiness = Arc::new(Readiness::new());
     let news = Arc::new(Notify::new());
     let (gpus, host) = (watch::Sender::new(None), watch::Sender::new(None));
@@ -158,6 +164,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         counters,
         connection: connection.subscribe(),
         earned: earned.subscribe(),
+        economics: Arc::clone(&economics),
     })?)?;
     let heartbeat = Arc::new(Heartbeat {
         registry,
@@ -180,6 +187,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         heartbeat,
         sender,
         runner,
+        economics,
         threads,
     })
 }
@@ -233,7 +241,11 @@ async fn devices(config: &Config) -> Vec<Device> {
             Vec::new()
         }
     };
-    let device = |gpu: GpuSample| Device::Gpu { minor: gpu.minor.unwrap_or(gpu.index), uuid: gpu.uuid };
+    let device = |gpu: GpuSample| Device::Gpu {
+        minor: gpu.minor.unwrap_or(gpu.index),
+        index: gpu.index,
+        uuid: gpu.uuid,
+    };
     match gpus.is_empty() {
         true if config.device == DeviceChoice::Auto => vec![Device::Cpu],
         _ => gpus.into_iter().map(device).collect(),

@@ -11,7 +11,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::blender::Device;
+use crate::{
+    blender::Device,
+    eta::{Estimates, EtaPoint},
+};
 
 /// Why an attempt's render is to end early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,7 @@ struct Work {
     frame_started: Option<Instant>,
     frame_ratio: f64,
     frame_remaining: Option<Duration>,
+    estimates: Estimates,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -71,6 +75,8 @@ pub struct Slots {
 struct State {
     desired: DesiredState,
     slots: Vec<SlotState>,
+    /// How long each slot's ended tasks have kept it busy.
+    busy: Vec<Duration>,
 }
 
 /// A slot's right to its lease's work; what it is asked to stop for.
@@ -92,9 +98,10 @@ impl Slots {
     /// One slot for each device.
     pub fn new(devices: Vec<Device>) -> Slots {
         let slots = devices.iter().map(|_| SlotState::Free).collect();
+        let busy = vec![Duration::ZERO; devices.len()];
         Slots {
             devices,
-            state: Mutex::new(State { desired: DesiredState::Active, slots }),
+            state: Mutex::new(State { desired: DesiredState::Active, slots, busy }),
             changed: Notify::new(),
         }
     }
@@ -137,6 +144,7 @@ impl Slots {
             frame_started: None,
             frame_ratio: 0.0,
             frame_remaining: None,
+            estimates: Estimates::default(),
             stop,
         }));
         Some(StopSignal(signal))
@@ -145,7 +153,10 @@ impl Slots {
     /// The slot's task has ended, whatever came of it.
     pub fn leave(&self, slot: u32) {
         let mut state = self.lock();
-        if let Some(slot) = usize::try_from(slot).ok().and_then(|slot| state.slots.get_mut(slot)) {
+        let State { slots, busy, .. } = &mut *state;
+        let number = usize::try_from(slot).unwrap_or(usize::MAX);
+        if let Some((slot, busy)) = slots.get_mut(number).zip(busy.get_mut(number)) {
+            *busy += slot.work().map_or(Duration::ZERO, |work| work.started.elapsed());
             *slot = SlotState::Free;
         }
         drop(state);
@@ -164,6 +175,7 @@ impl Slots {
         self.with_work(slot, |work| {
             work.frame_ratio = ratio.clamp(0.0, 1.0);
             work.frame_remaining = remaining;
+            work.estimate();
         });
     }
 
@@ -173,7 +185,22 @@ impl Slots {
             work.frames_time += work.frame_started.take().map_or(Duration::ZERO, |started| started.elapsed());
             work.frame_ratio = 0.0;
             work.frame_remaining = None;
+            work.estimate();
         });
+    }
+
+    /// How wrong the estimates of a slot's task were, now that it is rendered.
+    pub fn eta_errors(&self, slot: u32) -> Vec<(EtaPoint, f64)> {
+        let mut errors = Vec::new();
+        self.with_work(slot, |work| errors = work.estimates.errors(Instant::now()));
+        errors
+    }
+
+    /// How long each slot has had a task, all in all.
+    pub fn busy(&self) -> Vec<Duration> {
+        let state = self.lock();
+        let under_way = |slot: &SlotState| slot.work().map_or(Duration::ZERO, |work| work.started.elapsed());
+        state.slots.iter().zip(&state.busy).map(|(slot, busy)| *busy + under_way(slot)).collect()
     }
 
     pub fn desired(&self) -> DesiredState {
@@ -262,6 +289,13 @@ impl SlotState {
 }
 
 impl Work {
+    fn estimate(&mut self) {
+        let view = self.view(0);
+        if let Some(remaining) = view.remaining {
+            self.estimates.add(view.progress_ratio, remaining, Instant::now());
+        }
+    }
+
     fn ask_to_stop(&self, stop: &Stop) {
         // The first reason stands, but a lost lease outdoes a pause: nothing of it is to be sent.
         self.stop.send_if_modified(|current| {

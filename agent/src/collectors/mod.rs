@@ -12,7 +12,9 @@ use pictor_protocol::{Earned, Family, FamilyKind};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use tokio::sync::watch;
 
-use crate::{config::MetricsConfig, heartbeat::Connection, outbox::Outbox, slots::Slots};
+use crate::{
+    config::MetricsConfig, economics::Economics, heartbeat::Connection, outbox::Outbox, slots::Slots,
+};
 
 /// One source of measurements. It has a thread of its own and may block.
 pub trait Collector: Send {
@@ -35,6 +37,7 @@ pub struct Sources {
     pub counters: Arc<render::Counters>,
     pub connection: watch::Receiver<Connection>,
     pub earned: watch::Receiver<Option<Earned>>,
+    pub economics: Arc<Economics>,
 }
 
 /// Every family that an agent can show, by collector; those of the sampler itself come last.
@@ -50,7 +53,14 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
 
 /// Every collector, in the order of the exposition.
 pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
-    let earnings = earnings::Earnings::new(sources.earned, sources.connection.clone());
+    let earnings = earnings::Earnings {
+        earned: sources.earned,
+        connection: sources.connection.clone(),
+        gpus: sources.gpus.subscribe(),
+        host: sources.host.subscribe(),
+        slots: Arc::clone(&sources.slots),
+        economics: sources.economics,
+    };
     Ok(vec![
         Box::new(nvml::Nvml::new(&sources.metrics, sources.gpus)),
         Box::new(host::Host::new(&sources.metrics, sources.host, sources.hostname, sources.os)?),

@@ -124,6 +124,9 @@ impl Runner {
             self.slots.frame_finished(lease.slot);
         }
         self.counters.phase(Phase::Render, render_time.as_secs_f64());
+        for (point, error_ratio) in self.slots.eta_errors(lease.slot) {
+            self.counters.eta_error(point, error_ratio);
+        }
         Ok(render_time)
     }
 
