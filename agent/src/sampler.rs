@@ -35,6 +35,8 @@ pub const FAMILIES: [Family; 3] = [SUCCESS, DURATION, LAST_SUCCESS];
 /// A collector that does not come back for this long, and for this many of its intervals, hangs.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 const STALE_INTERVALS: u32 = 5;
+/// How often a collector that waits is asked whether its interval has changed.
+const INTERVAL_LOOK: Duration = Duration::from_secs(1);
 
 /// The beginning of a gzip file: deflate, no name, no time.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -119,8 +121,7 @@ impl Sampler {
                 .spawn(move || {
                     loop {
                         sampler.sample(number, collector.as_mut());
-                        let waited = stopped.recv_timeout(collector.interval());
-                        if waited != Err(mpsc::RecvTimeoutError::Timeout) {
+                        if !wait(collector.as_ref(), &stopped) {
                             return;
                         }
                     }
@@ -153,25 +154,30 @@ impl Sampler {
         let collected = collector.collect().and_then(|families| encode_text(&families));
         let duration = started.elapsed();
         let stale_at = Instant::now() + STALE_AFTER.max(STALE_INTERVALS * collector.interval());
+        let (text, failure) = match collected {
+            Ok(text) => (text, None),
+            Err(error) => (encode_text(&collector.after_failure()).unwrap_or_default(), Some(error)),
+        };
         let mut state = self.lock();
         let Some(part) = state.parts.get_mut(number) else { return };
         let before = part.health.take();
         let succeeded_before = before.as_ref().is_none_or(|health| health.success);
-        match &collected {
-            Err(error) if succeeded_before => tracing::info!("no measurements from {}: {error:#}", part.name),
-            Ok(_) if !succeeded_before => tracing::info!("measurements from {} again", part.name),
+        match &failure {
+            Some(error) if succeeded_before => {
+                tracing::info!("no measurements from {}: {error:#}", part.name);
+            }
+            None if !succeeded_before => tracing::info!("measurements from {} again", part.name),
             _ => {}
         }
         part.health = Some(Health {
-            success: collected.is_ok(),
+            success: failure.is_none(),
             duration,
-            last_success_seconds: match collected {
-                Ok(_) => Some(unix_seconds()),
-                Err(_) => before.and_then(|health| health.last_success_seconds),
+            last_success_seconds: match failure {
+                None => Some(unix_seconds()),
+                Some(_) => before.and_then(|health| health.last_success_seconds),
             },
         });
-        part.stale_at = collected.is_ok().then_some(stale_at);
-        let text = collected.unwrap_or_default();
+        part.stale_at = part.is_well().then_some(stale_at);
         if part.body.text != text {
             part.body = Arc::new(encode(text));
         }
@@ -185,6 +191,10 @@ impl Sampler {
 }
 
 impl Part {
+    fn is_well(&self) -> bool {
+        self.health.as_ref().is_some_and(|health| health.success)
+    }
+
     /// What hangs tells nothing about now.
     fn expire(&mut self, now: Instant) {
         if self.stale_at.is_some_and(|stale_at| stale_at <= now) {
@@ -207,6 +217,20 @@ impl Whole {
             text: plain_text(&encoded),
             gzip: gzip_file(&encoded),
             stale_at: parts.iter().filter_map(|part| part.stale_at).min(),
+        }
+    }
+}
+
+/// Waits for the collector's interval, which may change meanwhile; false when it is to stop.
+fn wait(collector: &dyn Collector, stopped: &mpsc::Receiver<()>) -> bool {
+    let since = Instant::now();
+    loop {
+        let left = collector.interval().saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        if stopped.recv_timeout(left.min(INTERVAL_LOOK)) != Err(mpsc::RecvTimeoutError::Timeout) {
+            return false;
         }
     }
 }

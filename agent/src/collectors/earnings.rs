@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use pictor_protocol::{Earned, Family};
 use tokio::sync::watch;
 
-use super::{Collector, Families, host::HostSample, nvml::GpuSample};
+use super::{
+    Collector, Families,
+    host::HostSample,
+    nvml::{GpuSample, Gpus},
+};
 use crate::{
     economics::{Economics, GpuReading, Reading, Totals},
     heartbeat::Connection,
@@ -71,7 +75,7 @@ pub const FAMILIES: [Family; 10] = [
 pub struct Earnings {
     pub earned: watch::Receiver<Option<Earned>>,
     pub connection: watch::Receiver<Connection>,
-    pub gpus: watch::Receiver<Option<Vec<GpuSample>>>,
+    pub gpus: watch::Receiver<Option<Gpus>>,
     pub host: watch::Receiver<Option<HostSample>>,
     pub slots: Arc<Slots>,
     pub economics: Arc<Economics>,
@@ -86,7 +90,7 @@ impl Earnings {
             power_watts: gpu.power_average_watts,
         };
         Reading {
-            gpus: gpus.iter().flatten().map(gpu).collect(),
+            gpus: gpus.iter().flat_map(|gpus| &gpus.visible).map(gpu).collect(),
             cpu_utilization_ratio: self.host.borrow().as_ref().and_then(|host| host.cpu_utilization_ratio),
             is_busy: !self.slots.work().is_empty(),
         }

@@ -6,7 +6,7 @@ pub mod host;
 pub mod nvml;
 pub mod render;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use pictor_protocol::{Earned, Family, FamilyKind};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -20,15 +20,21 @@ use crate::{
 pub trait Collector: Send {
     /// As in `/metrics/{name}`.
     fn name(&self) -> &'static str;
+    /// Asked again while waiting, so that a short one takes over from a long one.
     fn interval(&self) -> Duration;
-    /// Measures once. After an error nothing of this source is shown until it works again.
+    /// Measures once. After an error this source shows what [`Collector::after_failure`] says until it works again.
     fn collect(&mut self) -> anyhow::Result<Families>;
+    /// What is true though measuring failed.
+    fn after_failure(&self) -> Families {
+        Families::default()
+    }
 }
 
 /// What collectors read and write in the rest of the agent.
 pub struct Sources {
     pub metrics: MetricsConfig,
-    pub gpus: watch::Sender<Option<Vec<nvml::GpuSample>>>,
+    pub data: PathBuf,
+    pub gpus: watch::Sender<Option<nvml::Gpus>>,
     pub host: watch::Sender<Option<host::HostSample>>,
     pub hostname: String,
     pub os: String,
@@ -44,6 +50,7 @@ pub struct Sources {
 pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
     vec![
         ("nvml", nvml::FAMILIES.to_vec()),
+        ("nvml, with `dcgm_names = true`", nvml::dcgm::families()),
         ("host", [&host::FAMILIES[..], &agent_process::FAMILIES[..]].concat()),
         ("render", render::FAMILIES.to_vec()),
         ("earnings", earnings::FAMILIES.to_vec()),
@@ -61,8 +68,10 @@ pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
         slots: Arc::clone(&sources.slots),
         economics: sources.economics,
     };
+    let (metrics, slots) = (&sources.metrics, Arc::clone(&sources.slots));
+    let nvml = nvml::Nvml::new(metrics, &sources.data, &sources.hostname, slots, sources.gpus)?;
     Ok(vec![
-        Box::new(nvml::Nvml::new(&sources.metrics, sources.gpus)),
+        Box::new(nvml),
         Box::new(host::Host::new(&sources.metrics, sources.host, sources.hostname, sources.os)?),
         Box::new(render::Render::new(sources.slots, sources.outbox, sources.counters, sources.connection)),
         Box::new(earnings),
