@@ -79,6 +79,9 @@ pub struct DoctorFlags {
     /// The result as JSON, for programs
     #[arg(long, env = "PICTOR_JSON")]
     pub json: bool,
+    /// Expect the GPUs that are there now, and no longer those that were taken out
+    #[arg(long, env = "PICTOR_ACCEPT_GPUS")]
+    pub accept_gpus: bool,
 }
 
 /// Why there is no usable configuration. The agent exits with 78.

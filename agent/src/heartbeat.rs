@@ -16,6 +16,7 @@ use crate::{
         host::HostSample,
         nvml::{GpuSample, Gpus},
     },
+    health::{Finding, Health},
     machine::{self, Machine},
     outbox::Outbox,
     readiness::{Readiness, Verdict},
@@ -52,6 +53,8 @@ pub struct Connection {
     pub last_success_seconds: Option<f64>,
     /// Whether the registry was told that this worker accepts tasks: asked before, it would let the asker wait.
     pub accepts_told: bool,
+    /// How far this machine's clock is ahead of the registry's.
+    pub skew_seconds: Option<f64>,
 }
 
 impl Connection {
@@ -68,6 +71,7 @@ pub struct Heartbeat {
     pub slots: Arc<Slots>,
     pub outbox: Arc<Outbox>,
     pub readiness: Arc<Readiness>,
+    pub health: Arc<Health>,
     pub gpus: watch::Receiver<Option<Gpus>>,
     pub host: watch::Receiver<Option<HostSample>>,
     pub connection: watch::Sender<Connection>,
@@ -86,9 +90,9 @@ impl Heartbeat {
             readiness.mark_unchanged();
             let request = self.request(false).await;
             match self.registry.heartbeat(&request).await {
-                Ok(response) => {
+                Ok((response, skew_seconds)) => {
                     backoff.reset();
-                    self.heard(&response, request.accepts_tasks);
+                    self.heard(&response, skew_seconds, request.accepts_tasks);
                     interval = Duration::from_secs(response.heartbeat_seconds.max(1).into());
                     tokio::select! {
                         () = tokio::time::sleep(interval) => {}
@@ -123,12 +127,13 @@ impl Heartbeat {
         }
     }
 
-    fn heard(&self, response: &HeartbeatResponse, accepts_told: bool) {
+    fn heard(&self, response: &HeartbeatResponse, skew_seconds: Option<f64>, accepts_told: bool) {
         let before = self.connection.borrow().line.clone();
         self.connection.send_replace(Connection {
             line: Line::Up,
             last_success_seconds: Some(unix_seconds()),
             accepts_told,
+            skew_seconds,
         });
         if before != Line::Up {
             tracing::info!("connected to {} as worker {}", self.registry.url(), response.worker_name);
@@ -175,7 +180,7 @@ impl Heartbeat {
         let refusal = match &probed.verdict {
             Verdict::Ready(_) => None,
             Verdict::Probing => Some("the agent is starting".to_owned()),
-            Verdict::Refused(reason) => Some(reason.clone()),
+            Verdict::Refused { reason, .. } => Some(reason.clone()),
         };
         // Looks a name up, which can take its time.
         let url = self.registry.url().clone();
@@ -200,6 +205,7 @@ impl Heartbeat {
             gpus: gpus.visible.into_iter().map(gpu).collect(),
             slots: self.slots.reported(),
             attempts: self.attempts(),
+            health: self.health.findings().iter().filter_map(Finding::report).collect(),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod doctor;
 pub mod economics;
 pub mod eta;
+pub mod health;
 pub mod heartbeat;
 pub mod import;
 pub mod machine;
@@ -49,6 +50,7 @@ use collectors::{
 };
 use config::{Config, DeviceChoice};
 use economics::Economics;
+use health::Health;
 use heartbeat::{Connection, Heartbeat};
 use machine::Machine;
 use outbox::{Outbox, sender::Sender};
@@ -68,13 +70,24 @@ const GPUS_TIMEOUT: Duration = Duration::from_secs(20);
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _lock = open_data(&config.data)?;
     let listener = bind(config.listen).await?;
-    let Agent { routes, probe, readiness, heartbeat, sender, runner, economics, threads: _threads } =
-        assemble(config, listener.local_addr()?).await?;
+    let Agent {
+        routes,
+        probe,
+        readiness,
+        health,
+        watched,
+        heartbeat,
+        sender,
+        runner,
+        economics,
+        threads: _threads,
+    } = assemble(config, listener.local_addr()?).await?;
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();
     loops.spawn(async move { axum::serve(listener, routes).await.err().map(|error| error.to_string()) });
     loops.spawn(async move { match readiness.watch(&probe).await {} });
+    loops.spawn(async move { match health.watch(&watched).await {} });
     loops.spawn({
         let heartbeat = Arc::clone(&heartbeat);
         async move { match heartbeat.run().await {} }
@@ -110,6 +123,8 @@ struct Agent {
     routes: Router,
     probe: Probe,
     readiness: Arc<Readiness>,
+    health: Arc<Health>,
+    watched: health::Sources,
     heartbeat: Arc<Heartbeat>,
     sender: Sender,
     runner: Arc<Runner>,
@@ -129,6 +144,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
     let slots = Arc::new(Slots::new(devices(&config).await));
     let economics = Arc::new(Economics::open(config.economics, &config.data)?);
     let readiness = Arc::new(Readiness::new());
+    let health = Arc::new(Health::default());
     let news = Arc::new(Notify::new());
     let (gpus, host) = (watch::Sender::new(None), watch::Sender::new(None));
     let (connection, earned) = (watch::Sender::new(Connection::default()), watch::Sender::new(None));
@@ -166,7 +182,16 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         connection: connection.subscribe(),
         earned: earned.subscribe(),
         economics: Arc::clone(&economics),
+        health: Arc::clone(&health),
     })?)?;
+    let watched = health::Sources {
+        data: runner.data.clone(),
+        slots: Arc::clone(&slots),
+        readiness: Arc::clone(&readiness),
+        gpus: gpus.subscribe(),
+        connection: connection.subscribe(),
+        news: Arc::clone(&news),
+    };
     let heartbeat = Arc::new(Heartbeat {
         registry,
         machine,
@@ -174,6 +199,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         slots,
         outbox,
         readiness: Arc::clone(&readiness),
+        health: Arc::clone(&health),
         gpus: gpus.subscribe(),
         host: host.subscribe(),
         connection,
@@ -182,9 +208,11 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
     });
     tracing::info!("serving http://{listen}/metrics, data in {}", runner.data.display());
     Ok(Agent {
-        routes: server::routes(sampler, config.metrics.access),
+        routes: server::routes(sampler, Arc::clone(&health), config.metrics.access),
         probe,
         readiness,
+        health,
+        watched,
         heartbeat,
         sender,
         runner,

@@ -65,6 +65,6 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
 
 async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {
     let config = Config::load(&flags.run);
-    let healthy = doctor::examine(config, flags.json).await?;
+    let healthy = doctor::examine(config, flags.json, flags.accept_gpus).await?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -80,9 +80,15 @@ impl Registry {
         &self.base
     }
 
-    pub async fn heartbeat(&self, beat: &HeartbeatRequest) -> Result<HeartbeatResponse, CallError> {
+    /// The answer, and how far this machine's clock is ahead of the registry's, if it told.
+    pub async fn heartbeat(
+        &self,
+        beat: &HeartbeatRequest,
+    ) -> Result<(HeartbeatResponse, Option<f64>), CallError> {
         let call = self.call(Method::POST, &["heartbeat"]).timeout(CALL_TIMEOUT).json(beat);
-        json(call.send().await, On::Worker).await
+        let response = answer(call.send().await, On::Worker).await?;
+        let skew_seconds = clock_skew(response.headers());
+        Ok((response.json().await.map_err(|error| retry(&error))?, skew_seconds))
     }
 
     /// Waits for work as long as the request says.
@@ -145,10 +151,7 @@ impl Registry {
     pub async fn clock_skew(&self) -> Result<Option<f64>, CallError> {
         let call = self.client.get(path(&self.base, &["healthz"])).timeout(CALL_TIMEOUT);
         let response = answer(call.send().await, On::Worker).await?;
-        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
-        let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
-        let ours = Timestamp::try_from(SystemTime::now()).ok();
-        Ok(theirs.zip(ours).map(|(theirs, ours)| ours.duration_since(theirs).as_secs_f64()))
+        Ok(clock_skew(response.headers()))
     }
 
     fn call(&self, method: Method, segments: &[&str]) -> RequestBuilder {
@@ -172,6 +175,14 @@ impl SceneStream {
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
         self.0.chunk().await.map_err(|error| retry(&error))
     }
+}
+
+/// To the second, as HTTP tells time.
+fn clock_skew(headers: &HeaderMap) -> Option<f64> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
+    let ours = Timestamp::try_from(SystemTime::now()).ok()?;
+    Some(ours.duration_since(theirs).as_secs_f64())
 }
 
 /// What a 404 or 409 is about.

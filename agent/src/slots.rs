@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotStatus};
+use pictor_protocol::{AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotReason, SlotStatus};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     blender::Device,
     eta::{Estimates, EtaPoint},
+    health::Check,
 };
 
 /// Why an attempt's render is to end early.
@@ -27,6 +28,13 @@ pub enum Stop {
     Shutdown,
     /// The registry does not take what was rendered.
     Rejected(String),
+}
+
+/// Why a slot takes no task, found by this machine itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub check: Check,
+    pub reason: String,
 }
 
 /// One place where a task can run.
@@ -60,6 +68,8 @@ pub struct WorkView {
     pub elapsed: Duration,
     /// `None` until a frame says how long it takes.
     pub remaining: Option<Duration>,
+    /// How long the frame in progress has been rendered, and how much of it.
+    pub in_frame: Option<(Duration, f64)>,
 }
 
 /// All slots of this worker.
@@ -75,6 +85,7 @@ pub struct Slots {
 struct State {
     desired: DesiredState,
     slots: Vec<SlotState>,
+    holds: Vec<Option<Hold>>,
     /// How long each slot's ended tasks have kept it busy.
     busy: Vec<Duration>,
 }
@@ -98,10 +109,10 @@ impl Slots {
     /// One slot for each device.
     pub fn new(devices: Vec<Device>) -> Slots {
         let slots = devices.iter().map(|_| SlotState::Free).collect();
-        let busy = vec![Duration::ZERO; devices.len()];
+        let (holds, busy) = (vec![None; devices.len()], vec![Duration::ZERO; devices.len()]);
         Slots {
             devices,
-            state: Mutex::new(State { desired: DesiredState::Active, slots, busy }),
+            state: Mutex::new(State { desired: DesiredState::Active, slots, holds, busy }),
             changed: Notify::new(),
         }
     }
@@ -117,8 +128,9 @@ impl Slots {
             return Vec::new();
         }
         numbered(&state.slots)
-            .filter(|(_, slot)| matches!(slot, SlotState::Free))
-            .map(|(number, _)| number)
+            .zip(&state.holds)
+            .filter(|((_, slot), hold)| matches!(slot, SlotState::Free) && hold.is_none())
+            .map(|((number, _), _)| number)
             .collect()
     }
 
@@ -130,9 +142,10 @@ impl Slots {
     /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
-        let is_active = state.desired == DesiredState::Active;
-        let slot = state.slots.get_mut(usize::try_from(lease.slot).ok()?)?;
-        if !is_active || !matches!(slot, SlotState::Free) {
+        let number = usize::try_from(lease.slot).ok()?;
+        let takes = state.desired == DesiredState::Active && state.holds.get(number)?.is_none();
+        let slot = state.slots.get_mut(number)?;
+        if !takes || !matches!(slot, SlotState::Free) {
             return None;
         }
         let (stop, signal) = watch::channel(None);
@@ -222,6 +235,17 @@ impl Slots {
         self.changed.notify_one();
     }
 
+    /// What keeps each slot from taking tasks. A task under way goes on.
+    pub fn set_holds(&self, holds: Vec<Option<Hold>>) {
+        let mut state = self.lock();
+        if holds.len() != state.slots.len() || holds == state.holds {
+            return;
+        }
+        state.holds = holds;
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Ends the attempt's render if it is under way.
     pub fn stop(&self, attempt: AttemptId, stop: &Stop) {
         for work in self.lock().slots.iter().filter_map(SlotState::work) {
@@ -248,13 +272,23 @@ impl Slots {
             Device::Cpu => None,
             Device::Gpu { uuid, .. } => Some(uuid.clone()),
         };
+        let status = |slot: &SlotState, hold: &Option<Hold>| match (slot.work(), hold) {
+            (Some(_), _) => SlotStatus::Busy,
+            (None, Some(_)) if free == SlotStatus::Idle => SlotStatus::Draining,
+            (None, _) => free,
+        };
+        let reason = |hold: &Hold| SlotReason {
+            code: format!("health {}: {}", hold.check.as_str(), hold.reason),
+            count: None,
+        };
         numbered(&state.slots)
-            .zip(&self.devices)
-            .map(|((slot, state), device)| ReportedSlot {
+            .zip(self.devices.iter().zip(&state.holds))
+            .map(|((slot, state), (device, hold))| ReportedSlot {
                 slot,
                 gpu_uuid: gpu_uuid(device),
-                status: if state.work().is_some() { SlotStatus::Busy } else { free },
+                status: status(state, hold),
                 attempt_id: state.work().map(|work| work.lease.id),
+                reasons: hold.iter().map(reason).collect(),
             })
             .collect()
     }
@@ -323,6 +357,7 @@ impl Work {
             progress_ratio,
             elapsed: self.started.elapsed(),
             remaining: per_frame.map(|per_frame| per_frame.mul_f64(left.max(0.0))),
+            in_frame: in_frame.map(|elapsed| (elapsed, self.frame_ratio)),
         }
     }
 }
@@ -385,6 +420,21 @@ mod tests {
         let view = slots.work().remove(0);
         assert_eq!(view.progress_ratio, 0.25);
         assert!(view.remaining.unwrap() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_held_slot_finishes_its_task_and_takes_no_other() {
+        let slots = Slots::new(vec![Device::Cpu, Device::Cpu]);
+        let _signal = slots.take(&lease(0)).unwrap();
+        let hold = || Some(Hold { check: Check::GpuXid, reason: "Xid 79".to_owned() });
+        slots.set_holds(vec![hold(), hold()]);
+        assert!(slots.free().is_empty() && slots.take(&lease(1)).is_none());
+        let reported = slots.reported();
+        assert_eq!([reported[0].status, reported[1].status], [SlotStatus::Busy, SlotStatus::Draining]);
+        assert_eq!(reported[1].reasons[0].code, "health gpu_xid: Xid 79");
+        slots.leave(0);
+        slots.set_holds(vec![None, hold()]);
+        assert_eq!(slots.free(), [0]);
     }
 
     #[tokio::test]

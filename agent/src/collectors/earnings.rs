@@ -27,6 +27,11 @@ const HEARTBEAT: Family = Family::gauge(
     &[],
     "When the registry last accepted a heartbeat.",
 );
+const SKEW: Family = Family::gauge(
+    "pictor_clock_skew_seconds",
+    &[],
+    "How far this machine's clock is ahead of the registry's, to the second.",
+);
 const ENERGY: Family = Family::counter(
     "pictor_energy_joules_total",
     &["component", "source"],
@@ -59,10 +64,11 @@ const EXCHANGE_AT: Family = Family::gauge(
     &["from", "to"],
     "The day of the exchange rate; absent where both currencies are the same.",
 );
-pub const FAMILIES: [Family; 10] = [
+pub const FAMILIES: [Family; 11] = [
     EARNINGS,
     POINTS,
     HEARTBEAT,
+    SKEW,
     ENERGY,
     ELECTRICITY,
     IDLE_ELECTRICITY,
@@ -103,7 +109,9 @@ impl Earnings {
             #[allow(clippy::cast_precision_loss)]
             families.value(&POINTS, Some(earned.points as f64));
         }
-        families.value(&HEARTBEAT, self.connection.borrow().last_success_seconds);
+        let connection = self.connection.borrow();
+        families.value(&HEARTBEAT, connection.last_success_seconds);
+        families.value(&SKEW, connection.skew_seconds);
     }
 
     fn spent(&self, families: &mut Families, totals: &Totals) {

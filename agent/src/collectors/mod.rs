@@ -13,7 +13,8 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use tokio::sync::watch;
 
 use crate::{
-    config::MetricsConfig, economics::Economics, heartbeat::Connection, outbox::Outbox, slots::Slots,
+    config::MetricsConfig, economics::Economics, health::Health, heartbeat::Connection, outbox::Outbox,
+    slots::Slots,
 };
 
 /// One source of measurements. It has a thread of its own and may block.
@@ -44,6 +45,7 @@ pub struct Sources {
     pub connection: watch::Receiver<Connection>,
     pub earned: watch::Receiver<Option<Earned>>,
     pub economics: Arc<Economics>,
+    pub health: Arc<Health>,
 }
 
 /// Every family that an agent can show, by collector; those of the sampler itself come last.
@@ -73,7 +75,13 @@ pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
     Ok(vec![
         Box::new(nvml),
         Box::new(host::Host::new(&sources.metrics, sources.host, sources.hostname, sources.os)?),
-        Box::new(render::Render::new(sources.slots, sources.outbox, sources.counters, sources.connection)),
+        Box::new(render::Render {
+            slots: sources.slots,
+            outbox: sources.outbox,
+            counters: sources.counters,
+            connection: sources.connection,
+            health: sources.health,
+        }),
         Box::new(earnings),
     ])
 }

@@ -13,7 +13,14 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, c
 use tokio::sync::watch;
 
 use super::{Collector, Families, float};
-use crate::{blender::Device, eta::EtaPoint, heartbeat::Connection, outbox::Outbox, slots::Slots};
+use crate::{
+    blender::Device,
+    eta::EtaPoint,
+    health::{Health, Status},
+    heartbeat::Connection,
+    outbox::Outbox,
+    slots::Slots,
+};
 
 /// From a small scene's load to a long render.
 const PHASE_BUCKETS_SECONDS: [f64; 12] =
@@ -47,6 +54,11 @@ const SCENE_HITS: Family =
 const SCENE_MISSES: Family =
     Family::counter("pictor_scene_cache_misses_total", &[], "Scenes that had to be fetched.");
 const SCENE_BYTES: Family = Family::gauge("pictor_scene_cache_bytes", &[], "What the scene cache holds.");
+const HEALTH: Family = Family::gauge(
+    "pictor_health",
+    &["check"],
+    "1 where a check finds nothing to do, 0 where it does: `pictor-agent doctor` says what.",
+);
 const ETA_ERROR: Family = Family::histogram(
     "pictor_task_eta_error_ratio",
     &["at"],
@@ -60,7 +72,7 @@ const GPU_BUSY: Family = Family::counter(
     "Time in which the GPU's slot had a task.",
 );
 const OUTBOX: Family = Family::gauge("pictor_outbox_entries", &[], "Results that wait to be sent.");
-pub const FAMILIES: [Family; 18] = [
+pub const FAMILIES: [Family; 19] = [
     STATUS,
     SLOTS,
     RUNNING,
@@ -75,6 +87,7 @@ pub const FAMILIES: [Family; 18] = [
     SCENE_HITS,
     SCENE_MISSES,
     SCENE_BYTES,
+    HEALTH,
     ETA_ERROR,
     SLOT_BUSY,
     GPU_BUSY,
@@ -218,22 +231,14 @@ impl Counters {
 }
 
 pub struct Render {
-    slots: Arc<Slots>,
-    outbox: Arc<Outbox>,
-    counters: Arc<Counters>,
-    connection: watch::Receiver<Connection>,
+    pub slots: Arc<Slots>,
+    pub outbox: Arc<Outbox>,
+    pub counters: Arc<Counters>,
+    pub connection: watch::Receiver<Connection>,
+    pub health: Arc<Health>,
 }
 
 impl Render {
-    pub fn new(
-        slots: Arc<Slots>,
-        outbox: Arc<Outbox>,
-        counters: Arc<Counters>,
-        connection: watch::Receiver<Connection>,
-    ) -> Self {
-        Self { slots, outbox, counters, connection }
-    }
-
     fn status(&self) -> WorkerStatus {
         if !self.connection.borrow().is_up() {
             return WorkerStatus::Offline;
@@ -318,6 +323,13 @@ impl Collector for Render {
         self.worker(&mut families);
         self.tasks(&mut families);
         self.busy(&mut families);
+        families.rows(
+            &HEALTH,
+            self.health.findings().iter().map(|finding| {
+                let is_well = finding.status == Status::Ok;
+                (vec![finding.check.as_str().to_owned()], f64::from(u8::from(is_well)))
+            }),
+        );
         let counters = &self.counters;
         families.extend(counters.tasks.collect());
         families.extend(counters.phases.collect());

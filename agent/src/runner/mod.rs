@@ -18,6 +18,7 @@ use crate::{
     backoff::Backoff,
     blender::Limits,
     collectors::render::Counters,
+    health::Check,
     heartbeat::Connection,
     outbox::{Ending, Outbox, sender::Sender},
     readiness::{Readiness, Verdict, disk_shortage},
@@ -115,7 +116,7 @@ impl Runner {
             if is_awaited && is_ready && !free.is_empty() {
                 match disk_shortage(&self.data) {
                     None => return free,
-                    Some(shortage) => self.readiness.fault(shortage),
+                    Some(shortage) => self.readiness.fault(Check::Disk, shortage),
                 }
                 continue;
             }
@@ -161,7 +162,7 @@ impl Runner {
         if let Ok(Err(error)) = begun {
             let reason = format!("the outbox cannot be written: {error}");
             let reason = disk_shortage(&self.data).unwrap_or(reason);
-            self.readiness.fault(reason.clone());
+            self.readiness.fault(Check::Disk, reason.clone());
             return self.release(&lease, reason).await;
         }
         let Some(stop) = self.slots.take(&lease) else {

@@ -19,6 +19,7 @@ use crate::{
         output::{self, OutputError},
     },
     collectors::render::{Phase, TaskResult},
+    health::Check,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
     slots::{Slots, Stop},
@@ -38,7 +39,7 @@ enum Trouble {
     /// The scene's or the job's: its creator is told.
     Fail(String),
     /// This machine's: somebody else may do better.
-    Fault(String),
+    Fault(Check, String),
     /// This machine's, and known before it began.
     NotReady,
     Lost(String),
@@ -85,11 +86,9 @@ impl Runner {
         let scene =
             self.scenes.fetch(&self.registry, lease).await.map_err(|error| self.scene_trouble(error))?;
         self.counters.phase(Phase::Fetch, started.elapsed().as_secs_f64());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(output)
-            .map_err(|error| Trouble::Fault(format!("cannot make a folder to render into: {error}")))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(output).map_err(|error| {
+            Trouble::Fault(Check::Disk, format!("cannot make a folder to render into: {error}"))
+        })?;
         let device = usize::try_from(lease.slot).ok().and_then(|slot| self.slots.devices().get(slot));
         let Tools { blender, sandbox } = &*tools;
         let launch = Launch {
@@ -151,7 +150,7 @@ impl Runner {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Kept::Disk(error))) => {
                 let reason = format!("a finished frame cannot be kept on disk: {error}");
-                Err(Trouble::Fault(disk_shortage(&self.data).unwrap_or(reason)))
+                Err(Trouble::Fault(Check::Disk, disk_shortage(&self.data).unwrap_or(reason)))
             }
             Ok(Err(Kept::Output(error))) => {
                 self.counters.frame_failed();
@@ -174,9 +173,9 @@ impl Runner {
                 let error = error.chars().take(ERROR_CHARS_MAX).collect();
                 Ending::Fail(FailRequest { error, render_seconds: None })
             }
-            Err(Trouble::Fault(reason)) => {
+            Err(Trouble::Fault(check, reason)) => {
                 let ending = release(&reason);
-                self.readiness.fault(reason);
+                self.readiness.fault(check, reason);
                 ending
             }
             Err(Trouble::NotReady) => release("the worker cannot render at present"),
@@ -210,10 +209,15 @@ impl Runner {
     fn blender_trouble(&self, lease: &Lease, error: BlenderError) -> Trouble {
         match error {
             BlenderError::Limit(Breach::Time { .. }) => timed_out(lease),
-            BlenderError::Start(_) | BlenderError::Sandbox(_) => Trouble::Fault(error.to_string()),
-            BlenderError::NoGpu(_) => Trouble::Fault(format!(
-                "{error}: use a Blender from blender.org, or write `device = \"cpu\"` under [blender]"
-            )),
+            BlenderError::Start(_) | BlenderError::Sandbox(_) => {
+                Trouble::Fault(Check::Sandbox, error.to_string())
+            }
+            BlenderError::NoGpu(_) => Trouble::Fault(
+                Check::GpuFallback,
+                format!(
+                    "{error}: use a Blender from blender.org, or write `device = \"cpu\"` under [blender]"
+                ),
+            ),
             // The supervisor was told to stop, and only the agent's end does that while we wait.
             BlenderError::Stopped => Trouble::Stopped(Stop::Shutdown),
             error => self.or_disk_full(error.to_string()),
@@ -222,16 +226,19 @@ impl Runner {
 
     /// On a full disk everything fails in its own way, and none of it is the scene's fault.
     fn or_disk_full(&self, error: String) -> Trouble {
-        disk_shortage(&self.data).map_or(Trouble::Fail(error), Trouble::Fault)
+        disk_shortage(&self.data)
+            .map_or(Trouble::Fail(error), |shortage| Trouble::Fault(Check::Disk, shortage))
     }
 
     fn scene_trouble(&self, error: SceneError) -> Trouble {
         match error {
             SceneError::Lost(detail) => Trouble::Lost(detail),
             SceneError::Disk(_) => {
-                Trouble::Fault(disk_shortage(&self.data).unwrap_or_else(|| error.to_string()))
+                Trouble::Fault(Check::Disk, disk_shortage(&self.data).unwrap_or_else(|| error.to_string()))
             }
-            SceneError::Refused(_) | SceneError::Wrong(_) => Trouble::Fault(error.to_string()),
+            SceneError::Refused(_) | SceneError::Wrong(_) => {
+                Trouble::Fault(Check::Registry, error.to_string())
+            }
         }
     }
 

@@ -22,8 +22,9 @@ mod worker;
 
 pub use account::{Account, CreatedToken, Me, NewToken, Token};
 pub use agent::{
-    AttemptEnded, AttemptReport, CompleteRequest, Earned, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot, StoredFrame,
+    AttemptEnded, AttemptReport, CompleteRequest, Earned, FailRequest, HealthFinding, HeartbeatRequest,
+    HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,
+    StoredFrame,
 };
 pub use earnings::{Earnings, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::gpu::GpuSample;
+use super::{Missing, MissingGpu, gpu::GpuSample};
 
 const FILE: &str = "gpus.json";
 
@@ -32,6 +32,14 @@ pub fn forget(data: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Those that are remembered and not there, for those who need no collector.
+pub fn missing(data: &Path, visible: &[GpuSample]) -> Vec<MissingGpu> {
+    let known = Expected::open(data).gpus;
+    let is_absent = |known: &Known| visible.iter().all(|gpu| gpu.uuid != known.uuid);
+    let absent = known.into_iter().filter(is_absent);
+    absent.map(|gpu| MissingGpu { uuid: gpu.uuid, index: gpu.index, reason: Missing::Absent }).collect()
 }
 
 impl Expected {

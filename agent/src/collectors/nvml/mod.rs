@@ -30,7 +30,7 @@ use pace::Pace;
 use round::{Answer, Rounds};
 use xid::Xids;
 
-pub use expected::forget;
+pub use expected::{forget, missing};
 pub use families::FAMILIES;
 pub use gpu::GpuSample;
 pub use xid::XidEvent;
