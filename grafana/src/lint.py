@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the written dashboards against our rules, and prints every breach. Needs grafana/requirements.txt.
+"""Checks the written dashboards, and provisioning, against our rules, and prints every breach. Needs grafana/requirements.txt.
 
 Metric names must be known: from docs/metrics.md (tables with the name in backticks first), or as a record of
 prometheus/rules. Without docs/metrics.md, names that no rule records are not checked.
@@ -18,7 +18,9 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 import listing
+import provisioning
 from links import TAG
+from metric_names import CUMULATIVE_RULES, Names, is_counter, metrics_of
 from targets import INFINITY, PROMETHEUS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,64 +38,7 @@ UIDS = {
     "pictor-network",
     "pictor-economics",
 }
-# Prometheus writes these itself.
-BUILT_IN_METRICS = {"ALERTS", "up"}
-HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
-# Cumulative series that recording rules hold, and what may be done with a counter over time.
-CUMULATIVE_RULES = {"account:earnings:sum", "account:points:sum", "account:attempts:sum", "network:paid:sum"}
 RATES = re.compile(r"\b(?:rate|irate|increase)\(\s*([a-zA-Z_:][\w:]*)\s*(?:\{[^}]*\})?\s*\[([^\]]+)\]")
-STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
-WORDS = {"bool", "by", "without", "on", "ignoring", "group_left", "group_right", "or", "and", "unless", "offset"}
-
-
-def metrics_of(expr: str) -> set[str]:
-    """The names of series in a PromQL expression; its functions, labels and variables left out."""
-    bare = re.sub(r"\$\w+|\$\{[^}]*\}", "1", STRING.sub('""', expr))
-    bare = GROUPING.sub(" ", bare)
-    bare = re.sub(r"\{[^}]*\}", "{}", bare)
-    bare = re.sub(r"\[[^\]]*\]", "[1]", bare)
-    found = set()
-    for match in re.finditer(r"(?<![\w:.])[a-zA-Z_:][\w:]*", bare):
-        rest = bare[match.end() :].lstrip()
-        is_function = rest.startswith("(")
-        if not is_function and match.group() not in WORDS:
-            found.add(match.group())
-    return found
-
-
-def records(rules: Path) -> set[str]:
-    """What recording rules record. Read line by line: the SDK brings no YAML parser, and `record:` stands alone."""
-    texts = [path.read_text() for path in rules.glob("*.yml")]
-    return {name for text in texts for name in re.findall(r"^\s*-?\s*record:\s*['\"]?([\w:]+)", text, re.MULTILINE)}
-
-
-def documented(metrics: Path) -> set[str] | None:
-    """The first column's names of docs/metrics.md; None while there is no such file."""
-    if not metrics.exists():
-        return None
-    cells = re.findall(r"^\|([^|]*)\|", metrics.read_text(), re.MULTILINE)
-    return {name for cell in cells for name in re.findall(r"`([a-zA-Z_:][\w:]*)", cell)}
-
-
-def is_counter(name: str) -> bool:
-    return name.endswith(("_total", *HISTOGRAM_SUFFIXES)) or name in CUMULATIVE_RULES
-
-
-class Names:
-    def __init__(self, root: Path) -> None:
-        self.recorded = records(root / "prometheus" / "rules")
-        self.documented = documented(root / "docs" / "metrics.md")
-
-    def unknown(self, name: str) -> bool:
-        if name in BUILT_IN_METRICS or name in self.recorded:
-            return False
-        if ":" in name:
-            return True
-        if self.documented is None:
-            return not name.startswith("pictor_")
-        family = next((name.removesuffix(end) for end in HISTOGRAM_SUFFIXES if name.endswith(end)), name)
-        return not {name, family} & self.documented
 
 
 def of_dashboard(board: dict[str, Any], names: Names) -> Iterator[str]:
@@ -258,6 +203,7 @@ def main() -> int:
     names = Names(root)
     boards = listing.load(root / "grafana" / "dashboards")
     breaches = [f"{board['uid']}: {breach}" for board in boards for breach in of_dashboard(board, names)]
+    breaches += provisioning.of_repository(root)
     missing = UIDS - {board["uid"] for board in boards}
     breaches += [f"{uid} is missing" for uid in sorted(missing)]
     for breach in breaches:

@@ -56,7 +56,10 @@ def worker() -> QueryVariable:
 
 
 def gpu() -> QueryVariable:
-    """GPUs of the worker: UUIDs, shown by index and name."""
+    """GPUs of the worker: UUIDs, shown by index and name.
+
+    "All" is the list of them: Prometheus looks up a few values, and would try `.*` on every UUID of the network.
+    """
     query = (
         'query_result(label_join(max by (uuid, gpu, name) (pictor_gpu_info{worker_id="$worker"}), '
         '"shown", " ", "gpu", "name"))'
@@ -66,7 +69,6 @@ def gpu() -> QueryVariable:
         .regex('/uuid="(?<value>[^"]+)"|shown="(?<text>[^"]+)"/g')
         .include_all(True)
         .multi(True)
-        .all_value(".*")
         .current(ALL)
     )
 
@@ -82,7 +84,6 @@ def slot() -> QueryVariable:
         .sort(VariableSort.NUMERICAL_ASC)
         .include_all(True)
         .multi(True)
-        .all_value(".*")
         .current(ALL)
     )
 
