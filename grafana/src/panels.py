@@ -29,7 +29,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from states import GOOD
-from targets import Query, Rest
+from targets import MIXED, Query, Rest
 
 GRID_WIDTH = 24
 
@@ -65,7 +65,8 @@ def _thresholds(base: str, steps: Steps) -> list[Threshold]:
 def _dress(panel: Any, text: Text, look: Look, queries: list[Query], size: tuple[int, int]) -> Any:
     width, height = size
     panel.title(text.title).description(text.description).span(width).height(height)
-    panel.datasource(queries[0].datasource).unit(look.unit)
+    sources = [query.datasource for query in queries]
+    panel.datasource(sources[0] if all(source is sources[0] for source in sources) else MIXED).unit(look.unit)
     for index, query in enumerate(queries):
         panel.with_target(query.target(chr(ord("A") + index)))
     panel.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(_thresholds(look.base, look.steps)))

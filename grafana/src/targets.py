@@ -13,6 +13,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 INFINITY = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="${api}")
 
+# Of a panel whose queries go to both.
+MIXED = DataSourceRef(type_val="datasource", uid="-- Mixed --")
+
 # The registry's largest page.
 PAGE_ROWS = 1000
 

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+import tomllib
 import unittest
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,18 @@ class EveryRuleBites(unittest.TestCase):
         self.assert_breach("is editable")
         self.board["colour"] = "red"
         self.assert_breach("does not fit the SDK's types at /colour")
+
+
+class PanelsThatMayBeEmpty(unittest.TestCase):
+    def test_each_exists_and_has_a_reason(self) -> None:
+        listed = tomllib.loads((GRAFANA / "tests" / "empty.toml").read_text())["empty"]
+        queries = list(listing.queries(GRAFANA / "dashboards"))
+        for item in listed:
+            self.assertTrue(item["reason"], item)
+            for ref_id in item.get("ref_ids", [None]):
+                wanted = {key: item[key] for key in ("dashboard", "panel") if key in item}
+                wanted |= {"ref_id": ref_id} if ref_id else {}
+                self.assertTrue(any(wanted.items() <= query.items() for query in queries), item)
 
 
 class NamesInExpressions(unittest.TestCase):

@@ -95,8 +95,8 @@ def _fleet(settings: Settings) -> Any:
         paged=True,
     )
     panel.with_transformation(join("worker_id", "outer")).with_transformation(only_with("Worker"))
-    order = [*queries.COLUMN_NAMES[:13], "Value #B", *queries.COLUMN_NAMES[13:]]
-    panel.with_transformation(organize(order, {"Value #B": "Earned today"}, ["Time"]))
+    order = [*queries.COLUMN_NAMES[:13], "Value", *queries.COLUMN_NAMES[13:]]
+    panel.with_transformation(organize(order, {"Value": "Earned today"}, ["Time"]))
     panel.override_by_name("Worker", [linked(worker_links("worker_id")), width(180)])
     panel.override_by_name("Status", [*mapped(states.WORKER_STATUS), width(90)])
     panel.override_by_name("Why", [*mapped(states.OFFLINE_REASON), width(120)])
