@@ -91,7 +91,9 @@ def main() -> int:
         return 0
     names = stale(options.output, wanted)
     for name in names:
-        print(f"{options.output / name} is not what its source says: run python3 grafana/src/generate.py", file=sys.stderr)
+        print(
+            f"{options.output / name} is not what its source says: run python3 grafana/src/generate.py", file=sys.stderr
+        )
     return 1 if names else 0
 
 

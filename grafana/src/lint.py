@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Checks the written dashboards, and provisioning, against our rules, and prints every breach. Needs grafana/requirements.txt.
+"""Checks the written dashboards, and provisioning, against our rules, and prints every breach.
 
 Metric names must be known: from docs/metrics.md (tables with the name in backticks first), or as a record of
 prometheus/rules. Without docs/metrics.md, names that no rule records are not checked.
+Needs grafana/requirements.txt.
 """
 
 import argparse

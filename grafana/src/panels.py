@@ -116,9 +116,7 @@ class Draw:
     colors: dict[str, str] = field(default_factory=dict)
 
 
-def graph(
-    text: Text, look: Look, queries: list[Query], size: tuple[int, int] = (12, 8), draw: Draw = Draw()
-) -> Any:
+def graph(text: Text, look: Look, queries: list[Query], size: tuple[int, int] = (12, 8), draw: Draw = Draw()) -> Any:
     """Values over time."""
     panel = _dress(timeseries_builder.Panel(), text, look, queries, size)
     panel.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
@@ -197,7 +195,9 @@ def _in_order(query: Rest) -> DataTransformerConfig:
     return organize([name for name, _ in query.columns])
 
 
-def organize(order: list[str], names: dict[str, str] | None = None, hidden: list[str] | None = None) -> DataTransformerConfig:
+def organize(
+    order: list[str], names: dict[str, str] | None = None, hidden: list[str] | None = None
+) -> DataTransformerConfig:
     return DataTransformerConfig(
         id_val="organize",
         options={

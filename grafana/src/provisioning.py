@@ -29,7 +29,7 @@ def of_repository(root: Path) -> Iterator[str]:
 
 def _of_text(text: str, scrape_interval: str | None) -> Iterator[str]:
     if _value(text, "timeInterval") != scrape_interval:
-        yield f"timeInterval is not Prometheus' scrape_interval, {scrape_interval}: $__rate_interval holds too few samples"
+        yield f"timeInterval is not Prometheus' {scrape_interval}: $__rate_interval holds too few samples"
     for source in (PROMETHEUS, INFINITY):
         if f"type: {source.type_val}\n" not in text:
             yield f"no data source of type {source.type_val}"

@@ -73,10 +73,7 @@ THROTTLE_CODE = mapping(
 
 # P0 is the fastest; P8 and beyond are idle.
 PERFORMANCE_STATE = mapping(
-    {
-        str(state): (f"P{state}", GOOD if state <= 2 else QUIET if state <= 5 else GONE)
-        for state in range(16)
-    }
+    {str(state): (f"P{state}", GOOD if state <= 2 else QUIET if state <= 5 else GONE) for state in range(16)}
 )
 
 HEALTH = mapping({"0": ("ill", BAD), "1": ("well", GOOD)})

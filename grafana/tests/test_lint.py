@@ -118,7 +118,7 @@ class NamesInExpressions(unittest.TestCase):
     def test_functions_labels_and_variables_are_none(self) -> None:
         expr = (
             'topk(3, max by (gpu) (a_total{worker_id="$worker",x=~"b_c|d"} offset $__range) or vector(0)) '
-            '* on (account) group_left (worker_name) worker:name:info + rate(b_total[$__range]) > bool 2'
+            "* on (account) group_left (worker_name) worker:name:info + rate(b_total[$__range]) > bool 2"
         )
         self.assertEqual(metric_names.metrics_of(expr), {"a_total", "worker:name:info", "b_total"})
 

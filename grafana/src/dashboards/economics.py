@@ -34,19 +34,30 @@ def _now(settings: Settings) -> list[Any]:
     per_hour = settings.owner_money_per("h")
     return [
         stat(
-            Text("Per hour", f"Means of the last hour. Net below 0: pause the workers named below, or find cheaper hours. {NO_PRICE}"),
+            Text(
+                "Per hour",
+                "Means of the last hour. Net below 0: pause the workers named below, or find cheaper hours. "
+                f"{NO_PRICE}",
+            ),
             Look(per_hour, decimals=4, base="text"),
             queries.NOW,
             (12, 4),
         ),
         stat(
-            Text("Reward per kWh", f"Of the best account, last hour. Below your price of a kilowatt-hour: rendering loses money. {NO_PRICE}"),
+            Text(
+                "Reward per kWh",
+                "Of the best account, last hour. Below your price of a kilowatt-hour: rendering loses money. "
+                f"{NO_PRICE}",
+            ),
             Look(settings.owner_money_per("kWh"), decimals=4, base="text"),
             queries.PER_KWH,
             (4, 4),
         ),
         stat(
-            Text("Net per GPU-hour", f"Over all GPUs, busy or not. Below 0: more GPUs wait than work; let machines sleep. {NO_PRICE}"),
+            Text(
+                "Net per GPU-hour",
+                f"Over all GPUs, busy or not. Below 0: more GPUs wait than work; let machines sleep. {NO_PRICE}",
+            ),
             Look(settings.owner_money_per("GPU-h"), decimals=4, steps=[(0, states.GOOD)], base=states.BAD),
             queries.PER_GPU_HOUR,
             (4, 4),
@@ -58,13 +69,19 @@ def _now(settings: Settings) -> list[Any]:
             (4, 4),
         ),
         stat(
-            Text("Idle burn, power", "What machines draw while none of their slots has a task. High: let them sleep when there is no work."),
+            Text(
+                "Idle burn, power",
+                "What machines draw while none of their slots has a task. High: let them sleep when there is no work.",
+            ),
             Look("watt", decimals=0, base="text"),
             queries.IDLE_POWER,
             (6, 4),
         ),
         stat(
-            Text("Idle burn, cost", f"What that power costs. Near the reward: fewer machines would earn the same. {NO_PRICE}"),
+            Text(
+                "Idle burn, cost",
+                f"What that power costs. Near the reward: fewer machines would earn the same. {NO_PRICE}",
+            ),
             Look(per_hour, decimals=4, base="text"),
             queries.IDLE_COST,
             (6, 4),
@@ -76,12 +93,19 @@ def _over_time(settings: Settings) -> list[Any]:
     per_hour = settings.owner_money_per("h")
     return [
         graph(
-            Text("Reward, cost and net", "Each the mean of an hour. Net dips at the same hours each day: pause in those, by the price of electricity."),
+            Text(
+                "Reward, cost and net",
+                "Each the mean of an hour. Net dips at the same hours each day: pause in those, by the price of "
+                "electricity.",
+            ),
             Look(per_hour, decimals=4),
             queries.OVER_TIME,
         ),
         graph(
-            Text("Reward per kWh over time", "Falls: more power for the same work; compare power limits below, and look for heat."),
+            Text(
+                "Reward per kWh over time",
+                "Falls: more power for the same work; compare power limits below, and look for heat.",
+            ),
             Look(settings.owner_money_per("kWh"), decimals=4, minimum=0),
             queries.PER_KWH_OVER_TIME,
         ),
@@ -102,13 +126,36 @@ def _over_time(settings: Settings) -> list[Any]:
 def _worst(settings: Settings) -> list[Any]:
     per_hour = settings.owner_money_per("h")
     return [
-        _ten("Least net", "Mean of the last day. Below 0: pause it, lower its power limit, or move it to cheaper hours.", queries.LEAST_NET, per_hour, [(0, states.GOOD)], states.BAD),
-        _ten("Most idle burn", "Electricity of the last hour without a task. Let it sleep, or find out why it gets no work.", queries.MOST_IDLE, per_hour, [(0.0001, states.WARN)], states.GOOD),
-        _ten("Most throttle cost", "Reward of the last hour lost to heat. Clean and cool it, or lower its power limit.", queries.MOST_THROTTLED, per_hour, [(0.0001, states.WARN)], states.GOOD),
+        _ten(
+            "Least net",
+            "Mean of the last day. Below 0: pause it, lower its power limit, or move it to cheaper hours.",
+            queries.LEAST_NET,
+            per_hour,
+            [(0, states.GOOD)],
+            states.BAD,
+        ),
+        _ten(
+            "Most idle burn",
+            "Electricity of the last hour without a task. Let it sleep, or find out why it gets no work.",
+            queries.MOST_IDLE,
+            per_hour,
+            [(0.0001, states.WARN)],
+            states.GOOD,
+        ),
+        _ten(
+            "Most throttle cost",
+            "Reward of the last hour lost to heat. Clean and cool it, or lower its power limit.",
+            queries.MOST_THROTTLED,
+            per_hour,
+            [(0.0001, states.WARN)],
+            states.GOOD,
+        ),
     ]
 
 
-def _ten(title: str, description: str, query: list[Promql], unit_: str, steps: list[tuple[float, str]], base: str) -> Any:
+def _ten(
+    title: str, description: str, query: list[Promql], unit_: str, steps: list[tuple[float, str]], base: str
+) -> Any:
     panel = table(Text(title, description), Look(unit_), query, (8, 9))
     panel.with_transformation(organize(["worker_name", "Value"], {"worker_name": "Worker"}, ["Time", "account"]))
     panel.override_by_name("Worker", [linked(worker_links("worker_id"))])
@@ -120,13 +167,20 @@ def _worker(settings: Settings) -> list[Any]:
     per_hour, per_kwh = settings.owner_money_per("h"), settings.owner_money_per("kWh")
     return [
         stat(
-            Text("Break-even tariff", f"The price of a kilowatt-hour at which this worker's net is 0, mean of a day, beside the price it has. Below that price: it loses money. {NO_PRICE}"),
+            Text(
+                "Break-even tariff",
+                "The price of a kilowatt-hour at which this worker's net is 0, mean of a day, beside the price it "
+                f"has. Below that price: it loses money. {NO_PRICE}",
+            ),
             Look(per_kwh, decimals=4, base="text"),
             queries.BREAK_EVEN_DAY,
             (7, 4),
         ),
         stat(
-            Text("Reward per kWh", "Of this worker, mean of the last day. Below the price of a kilowatt-hour: it loses money."),
+            Text(
+                "Reward per kWh",
+                "Of this worker, mean of the last day. Below the price of a kilowatt-hour: it loses money.",
+            ),
             Look(per_kwh, decimals=4, base="text"),
             queries.WORKER_PER_KWH,
             (4, 4),
@@ -144,19 +198,26 @@ def _worker(settings: Settings) -> list[Any]:
             (9, 4),
         ),
         graph(
-            Text("Reward, cost and net of the worker", "Means of an hour. Electricity without reward: it idles, or its tasks fail."),
+            Text(
+                "Reward, cost and net of the worker",
+                "Means of an hour. Electricity without reward: it idles, or its tasks fail.",
+            ),
             Look(per_hour, decimals=4),
             queries.WORKER_NET,
         ),
         graph(
-            Text("Break-even tariff over time", "Where the price is above the break-even, this worker should pause; [economics] can do that by itself."),
+            Text(
+                "Break-even tariff over time",
+                "Where the price is above the break-even, this worker should pause; [economics] can do that by itself.",
+            ),
             Look(per_kwh, decimals=4, minimum=0),
             queries.BREAK_EVEN,
         ),
         bars(
             Text(
                 "Reward per kWh at each power limit",
-                "Every sum of GPU power limits that this worker had in the range. The longest bar is the limit to keep. One "
+                "Every sum of GPU power limits that this worker had in the range. The longest bar is the limit to "
+                "keep. One "
                 "bar alone: try another limit for a day.",
             ),
             Look(per_kwh, decimals=4, base=states.QUIET, minimum=0),

@@ -29,6 +29,10 @@ def board(settings: Settings) -> Board:
 
 
 def _registry(settings: Settings) -> list[Any]:
+    return [*_state(settings), *_promises()]
+
+
+def _state(settings: Settings) -> list[Any]:
     return [
         stat(
             Text("Registry", "Whether Prometheus reaches each registry. Not 1: read its log and its /readyz."),
@@ -37,25 +41,36 @@ def _registry(settings: Settings) -> list[Any]:
             (4, 4),
         ),
         stat(
-            Text("Alerts", "Alerts about the network that fire now. Not 0: each is marked on the graphs and has a runbook."),
+            Text(
+                "Alerts",
+                "Alerts about the network that fire now. Not 0: each is marked on the graphs and has a runbook.",
+            ),
             Look("none", decimals=0, steps=[(1, states.BAD)]),
             queries.ALERTS,
             (3, 4),
         ),
         stat(
-            Text("Ledger", "The last check of the books. Failed: stop payouts and follow the runbook LedgerCheckFailing."),
+            Text(
+                "Ledger", "The last check of the books. Failed: stop payouts and follow the runbook LedgerCheckFailing."
+            ),
             Look("none", mappings=(states.CHECK_PASSED,)),
             queries.LEDGER,
             (3, 4),
         ),
         stat(
-            Text("Since the ledger check", "Since it last passed. Longer than two of its intervals: the loop hangs; read the registry's log."),
+            Text(
+                "Since the ledger check",
+                "Since it last passed. Longer than two of its intervals: the loop hangs; read the registry's log.",
+            ),
             Look("s", decimals=0, steps=[(7200, states.WARN), (86400, states.BAD)]),
             queries.LEDGER_AGE,
             (3, 4),
         ),
         stat(
-            Text("Since the last backup", "Older than a day: run `pictor-registry backup`, and see why its timer did not. Empty: none was made."),
+            Text(
+                "Since the last backup",
+                "Older than a day: run `pictor-registry backup`, and see why its timer did not. Empty: none was made.",
+            ),
             Look("s", decimals=0, steps=[(93600, states.WARN), (172800, states.BAD)]),
             queries.BACKUP_AGE,
             (3, 4),
@@ -67,15 +82,25 @@ def _registry(settings: Settings) -> list[Any]:
             (3, 4),
         ),
         stat(
-            Text("Paid", "Rewards and fees of all completed tasks, all time: last values of cumulative series. The fee is the share set by --fee-ratio."),
+            Text(
+                "Paid",
+                "Rewards and fees of all completed tasks, all time: last values of cumulative series. The fee is "
+                "the share set by --fee-ratio.",
+            ),
             Look(settings.money, decimals=EXACT_DECIMALS, base="text"),
             queries.PAID,
             (5, 4),
         ),
+    ]
+
+
+def _promises() -> list[Any]:
+    return [
         stat(
             Text(
                 "Error budget burn",
-                "1 spends the budget exactly in time; 14 spends it in two days. Above 1 for hours: find the route below that "
+                "1 spends the budget exactly in time; 14 spends it in two days. Above 1 for hours: find the route "
+                "below that "
                 "fails or is slow.",
             ),
             Look("none", decimals=2, steps=[(1, states.WARN), (6, states.BAD)]),
@@ -83,7 +108,10 @@ def _registry(settings: Settings) -> list[Any]:
             (8, 8),
         ),
         graph(
-            Text("Error budget burn over time", "Where it leaves 1, compare with requests, errors and the database below."),
+            Text(
+                "Error budget burn over time",
+                "Where it leaves 1, compare with requests, errors and the database below.",
+            ),
             Look("none", decimals=2, minimum=0, steps=[(1, states.WARN), (6, states.BAD)]),
             queries.BURN_OVER_TIME,
             (16, 8),
@@ -96,7 +124,8 @@ def _queue() -> list[Any]:
         graph(
             Text(
                 "Queue",
-                "Tasks that wait, run or are paused. Pending grows while slots are idle: no idle worker can run them; look "
+                "Tasks that wait, run or are paused. Pending grows while slots are idle: no idle worker can run "
+                "them; look "
                 "at what the jobs ask for.",
             ),
             Look("none", decimals=0, minimum=0),
@@ -120,13 +149,19 @@ def _queue() -> list[Any]:
             queries.ASSIGNMENT,
         ),
         graph(
-            Text("Leases", "By what became of them, a second. Expired or failed grow: workers fall silent, or a job is broken."),
+            Text(
+                "Leases",
+                "By what became of them, a second. Expired or failed grow: workers fall silent, or a job is broken.",
+            ),
             Look("cps", decimals=3, minimum=0),
             queries.LEASES,
             draw=Draw(colors=states.TASK_COLORS),
         ),
         graph(
-            Text("Leases that expire", "Of all that ended in an hour. Above 5 %: many workers lose their line, or heartbeats are late."),
+            Text(
+                "Leases that expire",
+                "Of all that ended in an hour. Above 5 %: many workers lose their line, or heartbeats are late.",
+            ),
             Look("percentunit", decimals=1, minimum=0, steps=[(0.05, states.WARN)]),
             queries.EXPIRY,
         ),
@@ -140,7 +175,10 @@ def _queue() -> list[Any]:
 
 def _workers() -> list[Any]:
     versions = table(
-        Text("Agent versions", "Workers by the version they run. Old ones stay: their owners turned updates off; tell them."),
+        Text(
+            "Agent versions",
+            "Workers by the version they run. Old ones stay: their owners turned updates off; tell them.",
+        ),
         Look("none", decimals=0),
         queries.VERSIONS,
         (6, 8),
@@ -150,7 +188,11 @@ def _workers() -> list[Any]:
     versions.override_by_name("Workers", unit("none", 0))
     return [
         graph(
-            Text("Workers", "All registered workers, by status. Many go offline at once: a provider's site, or this registry's line."),
+            Text(
+                "Workers",
+                "All registered workers, by status. Many go offline at once: a provider's site, or this "
+                "registry's line.",
+            ),
             Look("none", decimals=0, minimum=0),
             queries.WORKERS,
             (6, 8),
@@ -164,7 +206,10 @@ def _workers() -> list[Any]:
             Draw(stacked=True, colors=states.WORKER_COLORS),
         ),
         graph(
-            Text("Unsent results", "What agents finished and could not send. Grows: the registry refuses or is slow; see Errors."),
+            Text(
+                "Unsent results",
+                "What agents finished and could not send. Grows: the registry refuses or is slow; see Errors.",
+            ),
             Look("none", decimals=0, minimum=0),
             queries.OUTBOX,
             (6, 8),
@@ -181,22 +226,36 @@ def _requests() -> list[Any]:
             queries.REQUESTS,
         ),
         graph(
-            Text("Errors", "By route and status, a second. 5xx: read the registry's log. 4xx on agents' routes: an old agent, or a revoked token."),
+            Text(
+                "Errors",
+                "By route and status, a second. 5xx: read the registry's log. 4xx on agents' routes: an old "
+                "agent, or a revoked token.",
+            ),
             Look("reqps", decimals=3, minimum=0),
             queries.ERRORS,
         ),
         graph(
-            Text("Latency, median", "By route; long polls for work wait on purpose. Rises everywhere: the database or the disk."),
+            Text(
+                "Latency, median",
+                "By route; long polls for work wait on purpose. Rises everywhere: the database or the disk.",
+            ),
             Look("s", decimals=3, minimum=0),
             queries.LATENCY_P50,
         ),
         graph(
-            Text("Latency, 99th percentile", "By route; long polls and transfers are long on purpose. One route alone: its query; all: the database."),
+            Text(
+                "Latency, 99th percentile",
+                "By route; long polls and transfers are long on purpose. One route alone: its query; all: the "
+                "database.",
+            ),
             Look("s", decimals=3, minimum=0),
             queries.LATENCY_P99,
         ),
         graph(
-            Text("Database pool", "Connections in use, of all. At 100 %: requests wait for one; raise the pool or find the slow query."),
+            Text(
+                "Database pool",
+                "Connections in use, of all. At 100 %: requests wait for one; raise the pool or find the slow query.",
+            ),
             Look("percentunit", decimals=0, minimum=0, maximum=1, steps=[(0.9, states.BAD)]),
             queries.DATABASE,
             (24, 7),

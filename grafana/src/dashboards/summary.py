@@ -91,9 +91,16 @@ def _money(settings: Settings) -> list[object]:
 
 
 def _health() -> list[object]:
+    return [*_missing(), *_use(), *_statuses()]
+
+
+def _missing() -> list[object]:
     return [
         stat(
-            Text("Alerts", "Alerts that fire now for this account. Not 0: they are marked on the graphs, and each has a runbook."),
+            Text(
+                "Alerts",
+                "Alerts that fire now for this account. Not 0: they are marked on the graphs, and each has a runbook.",
+            ),
             Look("none", decimals=0, steps=[(1, states.BAD)]),
             queries.ALERTS,
             (3, 4),
@@ -124,10 +131,16 @@ def _health() -> list[object]:
             queries.GPUS,
             (3, 4),
         ),
+    ]
+
+
+def _use() -> list[object]:
+    return [
         stat(
             Text(
                 "Slots busy",
-                "Slots with a task, of all slots. Low: the network has little work, or workers are paused; see Workers.",
+                "Slots with a task, of all slots. Low: the network has little work, or workers are paused; see "
+                "Workers.",
             ),
             Look("percentunit", decimals=0, steps=[(0.5, states.GOOD)], base=states.WATCH),
             queries.SLOTS_BUSY,
@@ -146,7 +159,8 @@ def _health() -> list[object]:
         stat(
             Text(
                 "Hottest GPU",
-                "The highest core temperature of the fleet. Above 85 °C: clean the cooler, look at the fans, lower the power limit.",
+                "The highest core temperature of the fleet. Above 85 °C: clean the cooler, look at the fans, "
+                "lower the power limit.",
             ),
             Look("celsius", decimals=0, steps=[(80, states.WATCH), (88, states.BAD)]),
             queries.HOTTEST,
@@ -158,6 +172,11 @@ def _health() -> list[object]:
             queries.POWER,
             (3, 4),
         ),
+    ]
+
+
+def _statuses() -> list[object]:
+    return [
         bars(
             Text(
                 "Workers by status",
@@ -204,7 +223,8 @@ def _over_time(settings: Settings) -> list[object]:
         graph(
             Text(
                 "Reward, cost and net per hour",
-                "Each the mean of the last hour, in the owner's currency. Net below 0: Economics names the workers to pause.",
+                "Each the mean of the last hour, in the owner's currency. Net below 0: Economics names the "
+                "workers to pause.",
             ),
             Look(settings.owner_money_per("h"), decimals=4),
             queries.NET_OVER_TIME,
@@ -222,7 +242,8 @@ def _over_time(settings: Settings) -> list[object]:
         graph(
             Text(
                 "Power over time",
-                "What all machines draw, and the part of it while they had no task. Much of it idle: let machines sleep, "
+                "What all machines draw, and the part of it while they had no task. Much of it idle: let machines "
+                "sleep, "
                 "or pause fewer of them.",
             ),
             Look("watt", decimals=0, minimum=0),
@@ -248,7 +269,13 @@ def _top_workers(settings: Settings) -> object:
     panel.with_transformation(
         organize(
             ["worker_name", "Value #A", "Value #B", "Value #C", "Value #D", "worker_id"],
-            {"worker_name": "Worker", "Value #A": "Earned", "Value #B": "Tasks completed", "Value #C": "Busy, 1 h", "Value #D": "Net per hour"},
+            {
+                "worker_name": "Worker",
+                "Value #A": "Earned",
+                "Value #B": "Tasks completed",
+                "Value #C": "Busy, 1 h",
+                "Value #D": "Net per hour",
+            },
             [f"{name} {index}" for name in ("Time", "account") for index in range(1, 5)],
         )
     )

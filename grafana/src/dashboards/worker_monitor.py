@@ -5,7 +5,7 @@ from typing import Any
 import states
 import variables
 from board import Board
-from dashboards import monitor_gpus, monitor_machine
+from dashboards import worker_monitor_gpus, worker_monitor_machine
 from panels import Look, Text, gauge, graph, mapped, stat, table, timeline, unit
 from queries import worker_monitor as queries
 from settings import Settings
@@ -27,9 +27,9 @@ def board(settings: Settings) -> Board:
         rows=[
             ("Worker", _worker()),
             ("Tasks", _tasks()),
-            ("GPUs", monitor_gpus.panels()),
-            ("GPU faults", monitor_gpus.faults()),
-            ("Machine", monitor_machine.panels()),
+            ("GPUs", worker_monitor_gpus.panels()),
+            ("GPU faults", worker_monitor_gpus.faults()),
+            ("Machine", worker_monitor_machine.panels()),
         ],
         time_from="now-3h",
         refresh="15s",
@@ -37,22 +37,13 @@ def board(settings: Settings) -> Board:
 
 
 def _worker() -> list[Any]:
-    info = table(
-        Text(
-            "Worker",
-            "What the registry knows of this worker. Lost: look at the machine. Never connected: import its config file "
-            "there. An old agent: `pictor-agent update`.",
-        ),
-        Look("none"),
-        queries.INFO,
-        (24, 4),
-    )
-    info.override_by_name("Uptime", unit("s", 0)).override_by_name("Online", unit("percentunit", 1))
-    info.override_by_name("Heartbeat", unit("dateTimeFromNow")).override_by_name("RAM", unit("bytes", 1))
     return [
-        info,
+        _info(),
         stat(
-            Text("Alerts", "Alerts of this worker that fire now. Not 0: each is marked on the graphs below and has a runbook."),
+            Text(
+                "Alerts",
+                "Alerts of this worker that fire now. Not 0: each is marked on the graphs below and has a runbook.",
+            ),
             Look("none", decimals=0, steps=[(1, states.BAD)]),
             queries.ALERTS,
             (3, 4),
@@ -66,7 +57,8 @@ def _worker() -> list[Any]:
         stat(
             Text(
                 "Unsent results",
-                "Finished work that waits to be sent to the registry. Grows: the line or the registry is down; nothing is "
+                "Finished work that waits to be sent to the registry. Grows: the line or the registry is down; "
+                "nothing is "
                 "lost, and it is sent when they return.",
             ),
             Look("none", decimals=0, steps=[(20, states.WARN), (100, states.BAD)]),
@@ -85,7 +77,8 @@ def _worker() -> list[Any]:
         timeline(
             Text(
                 "Status",
-                "As the registry saw it. Grey: stopped by its owner. Red: it fell silent; look at its power and network at that time.",
+                "As the registry saw it. Grey: stopped by its owner. Red: it fell silent; look at its power and "
+                "network at that time.",
             ),
             Look("none", mappings=(states.WORKER_CODE,)),
             queries.STATUS,
@@ -94,7 +87,8 @@ def _worker() -> list[Any]:
         timeline(
             Text(
                 "Health checks",
-                "What the agent checks of itself. Red: `pictor-agent doctor` on the machine says what to do about that check.",
+                "What the agent checks of itself. Red: `pictor-agent doctor` on the machine says what to do about "
+                "that check.",
             ),
             Look("none", mappings=(states.HEALTH,)),
             queries.HEALTH,
@@ -103,11 +97,28 @@ def _worker() -> list[Any]:
     ]
 
 
+def _info() -> Any:
+    info = table(
+        Text(
+            "Worker",
+            "What the registry knows of this worker. Lost: look at the machine. Never connected: import its "
+            "config file "
+            "there. An old agent: `pictor-agent update`.",
+        ),
+        Look("none"),
+        queries.INFO,
+        (24, 4),
+    )
+    info.override_by_name("Uptime", unit("s", 0)).override_by_name("Online", unit("percentunit", 1))
+    return info.override_by_name("Heartbeat", unit("dateTimeFromNow")).override_by_name("RAM", unit("bytes", 1))
+
+
 def _tasks() -> list[Any]:
     slots = table(
         Text(
             "Slots",
-            "What each slot does now. Idle with a reason: that is why it takes no tasks. Progress that stands still: look "
+            "What each slot does now. Idle with a reason: that is why it takes no tasks. Progress that stands "
+            "still: look "
             "at the GPU below; the task expires by itself.",
         ),
         Look("none"),
@@ -139,7 +150,8 @@ def _tasks() -> list[Any]:
         graph(
             Text(
                 "Remaining",
-                "The agent's estimate of each task's rest. It should fall a second each second; it rises when frames get heavier.",
+                "The agent's estimate of each task's rest. It should fall a second each second; it rises when "
+                "frames get heavier.",
             ),
             Look("s", decimals=0, minimum=0),
             queries.REMAINING,

@@ -33,7 +33,8 @@ def _earnings(settings: Settings) -> list[Any]:
         stat(
             Text(
                 "Earnings",
-                "Rewards of this worker posted in the range, from the registry's ledger. 0 while it was busy: its tasks do "
+                "Rewards of this worker posted in the range, from the registry's ledger. 0 while it was busy: its "
+                "tasks do "
                 "not complete; see Tasks.",
             ),
             Look(settings.money, decimals=EXACT_DECIMALS, base="text"),
@@ -49,7 +50,8 @@ def _earnings(settings: Settings) -> list[Any]:
         stat(
             Text(
                 "Tasks",
-                "Its attempts that ended in the range, by result, and those under way. Failed or expired: open Tasks and "
+                "Its attempts that ended in the range, by result, and those under way. Failed or expired: open "
+                "Tasks and "
                 "read the errors.",
             ),
             Look("none", decimals=0, base="text"),
@@ -75,18 +77,26 @@ def _earnings(settings: Settings) -> list[Any]:
 
 
 def _quality() -> list[Any]:
+    return [*_shares(), *_phases()]
+
+
+def _shares() -> list[Any]:
     return [
         stat(
             Text(
                 "Render time",
-                "Mean time a task rendered, over the range. Longer than on like machines: throttling, or the CPU renders.",
+                "Mean time a task rendered, over the range. Longer than on like machines: throttling, or the CPU "
+                "renders.",
             ),
             Look("s", decimals=1, base="text"),
             queries.RENDER_TIME,
             (6, 5),
         ),
         stat(
-            Text("Tasks that succeed", "Completed, of all that ended in the range, as the agent counted. Below 95 %: see Tasks."),
+            Text(
+                "Tasks that succeed",
+                "Completed, of all that ended in the range, as the agent counted. Below 95 %: see Tasks.",
+            ),
             Look("percentunit", decimals=1, steps=MOSTLY_GOOD, base=states.BAD),
             queries.SUCCESS,
             (6, 5),
@@ -94,22 +104,33 @@ def _quality() -> list[Any]:
         stat(
             Text(
                 "Scenes from the cache",
-                "Share of scenes that were on the disk already. Low with few jobs: the cache is too small; give it more disk.",
+                "Share of scenes that were on the disk already. Low with few jobs: the cache is too small; give "
+                "it more disk.",
             ),
             Look("percentunit", decimals=0, base="text"),
             queries.CACHE,
             (6, 5),
         ),
         stat(
-            Text("Warm starts", "Share of tasks that found Blender running with their scene. Low with one job: Blender crashes; see its log."),
+            Text(
+                "Warm starts",
+                "Share of tasks that found Blender running with their scene. Low with one job: Blender crashes; "
+                "see its log.",
+            ),
             Look("percentunit", decimals=0, base="text"),
             queries.WARM,
             (6, 5),
         ),
+    ]
+
+
+def _phases() -> list[Any]:
+    return [
         bars(
             Text(
                 "Phases, 95th percentile",
-                "How long all but the slowest tasks took in each phase. Fetch or upload long: the line is slow. Load long: "
+                "How long all but the slowest tasks took in each phase. Fetch or upload long: the line is slow. "
+                "Load long: "
                 "a slow disk or huge scenes.",
             ),
             Look("s", decimals=1, base=states.QUIET, minimum=0),
@@ -117,7 +138,10 @@ def _quality() -> list[Any]:
             (8, 8),
         ),
         graph(
-            Text("Phases over time", "Mean of an hour. A step up in render without new jobs: throttling; see System monitor."),
+            Text(
+                "Phases over time",
+                "Mean of an hour. A step up in render without new jobs: throttling; see System monitor.",
+            ),
             Look("s", decimals=1, minimum=0),
             queries.PHASES_OVER_TIME,
             (8, 8),
@@ -125,7 +149,8 @@ def _quality() -> list[Any]:
         graph(
             Text(
                 "ETA error",
-                "How wrong the estimate of the remaining time was at a quarter, half and three quarters of a task. Above "
+                "How wrong the estimate of the remaining time was at a quarter, half and three quarters of a "
+                "task. Above "
                 "50 %: frames of very different weight; no harm.",
             ),
             Look("percentunit", decimals=0, minimum=0),
@@ -133,12 +158,18 @@ def _quality() -> list[Any]:
             (8, 8),
         ),
         graph(
-            Text("Shares over time", "Each over the last hour. Successes fall: see Tasks. The others fall when new jobs begin."),
+            Text(
+                "Shares over time",
+                "Each over the last hour. Successes fall: see Tasks. The others fall when new jobs begin.",
+            ),
             Look("percentunit", decimals=0, minimum=0, maximum=1),
             queries.SHARES_OVER_TIME,
         ),
         graph(
-            Text("Frames per hour", "By result. Failed ones: read the errors in Tasks. Falls while busy: heavier frames, or throttling."),
+            Text(
+                "Frames per hour",
+                "By result. Failed ones: read the errors in Tasks. Falls while busy: heavier frames, or throttling.",
+            ),
             Look("none", decimals=1, minimum=0),
             queries.FRAMES,
             draw=Draw(stacked=True, colors=states.TASK_COLORS),
@@ -149,13 +180,21 @@ def _quality() -> list[Any]:
 def _use(settings: Settings) -> list[Any]:
     return [
         stat(
-            Text("Online", "Share of the range in which it was online. Low: it is lost or stopped often; see Status in System monitor."),
+            Text(
+                "Online",
+                "Share of the range in which it was online. Low: it is lost or stopped often; see Status in "
+                "System monitor.",
+            ),
             Look("percentunit", decimals=1, steps=MOSTLY_GOOD, base=states.BAD),
             queries.AVAILABILITY,
             (4, 5),
         ),
         stat(
-            Text("Busy", "Share of the time it was measured in which its slots had tasks. Low while online: little work, or paused."),
+            Text(
+                "Busy",
+                "Share of the time it was measured in which its slots had tasks. Low while online: little work, "
+                "or paused.",
+            ),
             Look("percentunit", decimals=0, base="text"),
             queries.BUSY,
             (4, 5),
@@ -173,7 +212,8 @@ def _use(settings: Settings) -> list[Any]:
         stat(
             Text(
                 "Electricity, all time",
-                "Last value of a cumulative counter, in the owner's currency. Empty: set the price of electricity under "
+                "Last value of a cumulative counter, in the owner's currency. Empty: set the price of electricity "
+                "under "
                 "[economics] in the worker's config.",
             ),
             Look(settings.owner_money, decimals=4, base="text"),
@@ -181,7 +221,10 @@ def _use(settings: Settings) -> list[Any]:
             (5, 5),
         ),
         stat(
-            Text("Net per hour", "Mean of the last day: reward less electricity and amortisation. Below 0: see Economics."),
+            Text(
+                "Net per hour",
+                "Mean of the last day: reward less electricity and amortisation. Below 0: see Economics.",
+            ),
             Look(settings.owner_money_per("h"), decimals=4, steps=[(0, states.GOOD)], base=states.BAD),
             queries.NET,
             (6, 5),

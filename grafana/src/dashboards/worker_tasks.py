@@ -60,7 +60,8 @@ def _earned(settings: Settings) -> Any:
     return stat(
         Text(
             "Earnings",
-            "Rewards of this worker posted in the range. Less than the rewards below: those completed outside the range.",
+            "Rewards of this worker posted in the range. Less than the rewards below: those completed outside the "
+            "range.",
         ),
         Look(settings.money, decimals=EXACT_DECIMALS, base="text"),
         queries.EARNED,
@@ -87,7 +88,8 @@ def _history(settings: Settings) -> Any:
     panel = table(
         Text(
             "Task history",
-            "One row a task this worker was given, newest first. Failed: Error says why. Expired: the worker fell silent "
+            "One row a task this worker was given, newest first. Failed: Error says why. Expired: the worker fell "
+            "silent "
             "while it rendered. Released: it was handed back, by a pause or a shutdown.",
         ),
         Look("none"),

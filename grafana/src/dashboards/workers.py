@@ -86,7 +86,8 @@ def _fleet(settings: Settings) -> Any:
             "Workers",
             "One row a registered worker, from the registry itself; what needs attention comes first. Click a name for "
             "its System monitor, Statistics, Tasks, or its page in the console, where it can be paused or renamed. "
-            "Earned today is the cumulative earnings less those at midnight UTC. Offline with Why lost: look at the machine. Never connected: "
+            "Earned today is the cumulative earnings less those at midnight UTC. Offline with Why lost: look at "
+            "the machine. Never connected: "
             "import its config file there.",
         ),
         Look("none"),
@@ -118,13 +119,15 @@ def _attention(settings: Settings) -> list[Any]:
     return [
         _ten(
             "Hottest GPUs",
-            "The ten workers with the hottest GPU. Above 85 °C: clean the cooler, look at the fans, lower the power limit.",
+            "The ten workers with the hottest GPU. Above 85 °C: clean the cooler, look at the fans, lower the "
+            "power limit.",
             queries.HOTTEST,
             [*unit("celsius", 0), *colored_text(HOT)],
         ),
         _ten(
             "GPUs missing",
-            "Workers with fewer GPUs than they once had. Any row: open its System monitor to see which; reseat or reset it.",
+            "Workers with fewer GPUs than they once had. Any row: open its System monitor to see which; reseat or "
+            "reset it.",
             queries.GPUS_MISSING,
             [*unit("none", 0), *colored_text([(1, states.BAD)])],
         ),
@@ -136,7 +139,8 @@ def _attention(settings: Settings) -> list[Any]:
         ),
         _ten(
             "Least busy",
-            "Share of the last six hours in which a slot had a task. Idle while others work: `pictor-agent doctor` on it "
+            "Share of the last six hours in which a slot had a task. Idle while others work: `pictor-agent "
+            "doctor` on it "
             "says why it takes no tasks.",
             queries.IDLE,
             gauge("percentunit", [(0.2, states.WATCH), (0.5, states.GOOD)], base=states.BAD),
@@ -150,7 +154,8 @@ def _attention(settings: Settings) -> list[Any]:
         ),
         _ten(
             "Least net per hour",
-            "Mean of the last day: reward less electricity and amortisation. Below 0 it costs more than it earns: see Economics.",
+            "Mean of the last day: reward less electricity and amortisation. Below 0 it costs more than it earns: "
+            "see Economics.",
             queries.NET,
             [*unit(settings.owner_money_per("h"), 4), *colored_text([(0, states.GOOD)], states.BAD)],
         ),

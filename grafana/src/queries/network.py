@@ -12,8 +12,8 @@ BACKUP_AGE = [now("time() - max(pictor_registry_backup_last_success_timestamp_se
 UPTIME = [now("time() - max by (instance) (pictor_registry_start_timestamp_seconds)", "{{instance}}")]
 ALERTS = [now('count(ALERTS{alertstate="firing",level="network"}) or vector(0)', "Firing")]
 BURN = [
-    now('max by (slo) (network:slo_burn:ratio1h)', "{{slo}}, 1 h"),
-    now('max by (slo) (network:slo_burn:ratio3d)', "{{slo}}, 3 d"),
+    now("max by (slo) (network:slo_burn:ratio1h)", "{{slo}}, 1 h"),
+    now("max by (slo) (network:slo_burn:ratio3d)", "{{slo}}, 3 d"),
 ]
 BURN_OVER_TIME = [
     over_time("max by (slo) (network:slo_burn:ratio1h)", "{{slo}}, 1 h"),

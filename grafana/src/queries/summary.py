@@ -28,9 +28,7 @@ LOST = [now(f'sum(account:workers_offline:count{{{ACCOUNT},reason="lost"}}) or v
 GPUS_MISSING = [now(f"sum(account:gpus_missing:sum{{{ACCOUNT}}})", "Missing")]
 ALERTS = [now(f'count(ALERTS{{alertstate="firing",{ACCOUNT}}}) or vector(0)', "Firing")]
 GPUS = [now(f"sum(account:gpus:sum{{{ACCOUNT}}})", "GPUs")]
-SLOTS_BUSY = [
-    now(f'sum(account:slots:sum{{{ACCOUNT},status="busy"}}) / sum(account:slots:sum{{{ACCOUNT}}})', "Busy")
-]
+SLOTS_BUSY = [now(f'sum(account:slots:sum{{{ACCOUNT},status="busy"}}) / sum(account:slots:sum{{{ACCOUNT}}})', "Busy")]
 HOTTEST = [now(f"max(account:gpu_temperature_celsius:max{{{ACCOUNT}}})", "Hottest GPU")]
 POWER = [now(f"sum(account:power_watts:sum{{{ACCOUNT}}})", "Power")]
 SUCCESS = [
@@ -48,9 +46,7 @@ USE_OVER_TIME = [
         f"sum(account:gpus:sum{{{ACCOUNT}}})",
         "GPU utilisation",
     ),
-    over_time(
-        f'sum(account:slots:sum{{{ACCOUNT},status="busy"}}) / sum(account:slots:sum{{{ACCOUNT}}})', "Slots busy"
-    ),
+    over_time(f'sum(account:slots:sum{{{ACCOUNT},status="busy"}}) / sum(account:slots:sum{{{ACCOUNT}}})', "Slots busy"),
 ]
 POWER_OVER_TIME = [
     over_time(f"sum(account:power_watts:sum{{{ACCOUNT}}})", "All"),

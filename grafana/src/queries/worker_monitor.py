@@ -83,7 +83,9 @@ SLOTS = [
 
 STATUS = [over_time(f"worker:status:code{{{WORKER}}}", "Status")]
 HEALTH = [over_time(f"min by (check) (min_over_time(pictor_health{{{WORKER}}}[$__rate_interval]))", "{{check}}")]
-SLOT_STATES = [over_time(f"max by (slot) (max_over_time(pictor_task_running{{{SLOT}}}[$__rate_interval]))", "Slot {{slot}}")]
+SLOT_STATES = [
+    over_time(f"max by (slot) (max_over_time(pictor_task_running{{{SLOT}}}[$__rate_interval]))", "Slot {{slot}}")
+]
 PROGRESS = [over_time(f"max by (slot) (pictor_task_progress_ratio{{{SLOT}}})", "Slot {{slot}}")]
 REMAINING = [over_time(f"max by (slot) (pictor_task_remaining_seconds{{{SLOT}}})", "Slot {{slot}}")]
 ALERTS = [now(f'count(ALERTS{{alertstate="firing",{WORKER}}}) or vector(0)', "Firing")]
@@ -101,7 +103,10 @@ MEMORY = [
 ]
 MEMORY_BUS = [over_time(f"max by (gpu) (pictor_gpu_memory_utilization_ratio{{{GPU}}})", "GPU {{gpu}}")]
 TEMPERATURE = [
-    over_time(f"max by (gpu, sensor) (max_over_time(pictor_gpu_temperature_celsius{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}} {{sensor}}"),
+    over_time(
+        f"max by (gpu, sensor) (max_over_time(pictor_gpu_temperature_celsius{{{GPU}}}[$__rate_interval]))",
+        "GPU {{gpu}} {{sensor}}",
+    ),
     over_time(
         f'min by (threshold) (pictor_gpu_temperature_threshold_celsius{{{GPU},threshold=~"slowdown|shutdown"}})',
         "Limit: {{threshold}}",
@@ -112,17 +117,26 @@ POWER = [
     over_time(f"max by (gpu) (gpu:power_watts:now{{{GPU}}})", "GPU {{gpu}}"),
     over_time(f'max by (gpu) (pictor_gpu_power_watts{{{GPU},type="limit"}})', "GPU {{gpu}} limit"),
 ]
-CLOCKS = [over_time(f'max by (gpu, clock) (pictor_gpu_clock_hertz{{{GPU},clock=~"graphics|memory"}})', "GPU {{gpu}} {{clock}}")]
+CLOCKS = [
+    over_time(
+        f'max by (gpu, clock) (pictor_gpu_clock_hertz{{{GPU},clock=~"graphics|memory"}})', "GPU {{gpu}} {{clock}}"
+    )
+]
 FANS = [over_time(f"max by (gpu, fan) (pictor_gpu_fan_speed_ratio{{{GPU}}})", "GPU {{gpu}} fan {{fan}}")]
 THROTTLE = [over_time(f"max by (gpu) (max_over_time(gpu:throttle:code{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}}")]
-PERFORMANCE = [over_time(f"max by (gpu) (max_over_time(gpu:performance_state:code{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}}")]
+PERFORMANCE = [
+    over_time(f"max by (gpu) (max_over_time(gpu:performance_state:code{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}}")
+]
 GPU_ANSWERS = [over_time(f"min by (gpu) (min_over_time(pictor_gpu_up{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}}")]
 CODECS = [
     over_time(f"max by (gpu) (pictor_gpu_encoder_utilization_ratio{{{GPU}}})", "GPU {{gpu}} encoder"),
     over_time(f"max by (gpu) (pictor_gpu_decoder_utilization_ratio{{{GPU}}})", "GPU {{gpu}} decoder"),
 ]
 THROTTLED_SHARE = [
-    over_time(f"sum by (gpu, reason) (rate(pictor_gpu_throttle_seconds_total{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}} {{reason}}")
+    over_time(
+        f"sum by (gpu, reason) (rate(pictor_gpu_throttle_seconds_total{{{GPU}}}[$__rate_interval]))",
+        "GPU {{gpu}} {{reason}}",
+    )
 ]
 
 XID = [rows(f"topk(20, max by (gpu, xid) (pictor_gpu_xid_last_timestamp_seconds{{{GPU}}})) * 1000")]
@@ -136,7 +150,9 @@ PCIE = [
     over_time(f"min by (gpu) (pictor_gpu_pcie_link_width{{{GPU}}})", "GPU {{gpu}} lanes"),
     over_time(f"min by (gpu) (pictor_gpu_pcie_link_generation{{{GPU}}})", "GPU {{gpu}} generation"),
 ]
-PCIE_REPLAYS = [over_time(f"sum by (gpu) (rate(pictor_gpu_pcie_replays_total{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}}")]
+PCIE_REPLAYS = [
+    over_time(f"sum by (gpu) (rate(pictor_gpu_pcie_replays_total{{{GPU}}}[$__rate_interval]))", "GPU {{gpu}}")
+]
 
 CPU = [
     over_time(f"max(pictor_cpu_utilization_ratio{{{WORKER}}})", "All cores"),
@@ -155,8 +171,15 @@ DISK = [
     )
 ]
 NETWORK = [
-    over_time(f"sum by (device, direction) (rate(pictor_network_bytes_total{{{WORKER}}}[$__rate_interval]))", "{{device}} {{direction}}")
+    over_time(
+        f"sum by (device, direction) (rate(pictor_network_bytes_total{{{WORKER}}}[$__rate_interval]))",
+        "{{device}} {{direction}}",
+    )
 ]
 AGENT_CPU = [over_time(f"sum(rate(pictor_agent_cpu_seconds_total{{{WORKER}}}[$__rate_interval]))", "Agent")]
 AGENT_MEMORY = [over_time(f"max(pictor_agent_resident_memory_bytes{{{WORKER}}})", "Agent")]
-COLLECTORS = [over_time(f"min by (collector) (min_over_time(pictor_collector_success{{{WORKER}}}[$__rate_interval]))", "{{collector}}")]
+COLLECTORS = [
+    over_time(
+        f"min by (collector) (min_over_time(pictor_collector_success{{{WORKER}}}[$__rate_interval]))", "{{collector}}"
+    )
+]

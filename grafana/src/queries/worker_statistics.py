@@ -50,8 +50,7 @@ SUCCESS = [
 ]
 PHASES = [
     now(
-        "histogram_quantile(0.95, sum by (phase, le) "
-        f"(rate(pictor_task_phase_seconds_bucket{{{WORKER}}}[$__range])))",
+        f"histogram_quantile(0.95, sum by (phase, le) (rate(pictor_task_phase_seconds_bucket{{{WORKER}}}[$__range])))",
         "{{phase}}",
     )
 ]

@@ -57,8 +57,8 @@ _COLUMNS = (
 )
 COLUMN_NAMES = [name for name, _ in _COLUMNS]
 
-_LAST = "max by (worker_id) (pictor_registry_worker_earnings_total{%s})" % ACCOUNT
-_AT_MIDNIGHT = "max by (worker_id) (pictor_registry_worker_earnings_total{%s} @ $midnight)" % ACCOUNT
+_LAST = f"max by (worker_id) (pictor_registry_worker_earnings_total{{{ACCOUNT}}})"
+_AT_MIDNIGHT = f"max by (worker_id) (pictor_registry_worker_earnings_total{{{ACCOUNT}}} @ $midnight)"
 
 FLEET = [
     Rest("/v1/workers", _SELECT, _COLUMNS, _PARAMS),

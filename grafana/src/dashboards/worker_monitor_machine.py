@@ -8,24 +8,35 @@ from queries import worker_monitor as queries
 
 
 def panels() -> list[Any]:
+    return [*_machine(), *_agent()]
+
+
+def _machine() -> list[Any]:
     return [
         graph(
             Text(
                 "CPU",
-                "All cores, and the busiest. All at 100 % while GPUs wait: the CPU holds them back, or another program runs.",
+                "All cores, and the busiest. All at 100 % while GPUs wait: the CPU holds them back, or another "
+                "program runs.",
             ),
             Look("percentunit", decimals=0, minimum=0, maximum=1),
             queries.CPU,
             (8, 8),
         ),
         graph(
-            Text("CPU temperature", "Every sensor. Above 90 °C: clean the cooler; the machine may switch itself off. Empty: it has no sensors."),
+            Text(
+                "CPU temperature",
+                "Every sensor. Above 90 °C: clean the cooler; the machine may switch itself off. Empty: it has no "
+                "sensors.",
+            ),
             Look("celsius", decimals=0, minimum=0),
             queries.CPU_TEMPERATURE,
             (8, 8),
         ),
         graph(
-            Text("Load", "Processes that run or wait. Far above the number of cores: something else uses this machine."),
+            Text(
+                "Load", "Processes that run or wait. Far above the number of cores: something else uses this machine."
+            ),
             Look("none", decimals=2, minimum=0),
             queries.LOAD,
             (8, 8),
@@ -49,12 +60,18 @@ def panels() -> list[Any]:
         graph(
             Text(
                 "Network",
-                "Bytes a second, by device. Uploads at the line's limit while slots wait: frames are large; render more a task.",
+                "Bytes a second, by device. Uploads at the line's limit while slots wait: frames are large; "
+                "render more a task.",
             ),
             Look("Bps", decimals=1, minimum=0),
             queries.NETWORK,
             (8, 8),
         ),
+    ]
+
+
+def _agent() -> list[Any]:
+    return [
         graph(
             Text("Agent CPU", "Of one core. Above 5 %: report it, with `pictor-agent doctor --json`."),
             Look("percentunit", decimals=2, minimum=0),
@@ -68,7 +85,10 @@ def panels() -> list[Any]:
             (6, 7),
         ),
         timeline(
-            Text("Collectors", "Red: the agent could not measure that part, and its panels are empty; the agent's log says why."),
+            Text(
+                "Collectors",
+                "Red: the agent could not measure that part, and its panels are empty; the agent's log says why.",
+            ),
             Look("none", mappings=(states.HEALTH,)),
             queries.COLLECTORS,
             (12, 7),
