@@ -15,13 +15,14 @@ REFRESH_INTERVALS = ["15s", "30s", "1m", "5m", "15m"]
 
 @dataclass(frozen=True)
 class Board:
-    """`alerts` selects the firing alerts that are marked on the graphs."""
+    """`alerts` selects the firing alerts that are marked on the graphs; `console` is the console's page to match."""
 
     uid: str
     title: str
     description: str
     variables: list[Any]
     alerts: str
+    console: str
     rows: list[tuple[str, list[Any]]]
     time_from: str = "now-24h"
     refresh: str = "1m"
@@ -38,7 +39,7 @@ class Board:
             .timepicker(TimePicker().refresh_intervals(REFRESH_INTERVALS))
             .refresh(self.refresh)
             .tooltip(DashboardCursorSync.CROSSHAIR)
-            .links([links.between_dashboards(), links.to_console()])
+            .links([links.between_dashboards(), links.to_console(self.console)])
             .variables(self.variables)
             .annotation(_firing(self.alerts))
         )

@@ -24,14 +24,15 @@ def between_dashboards() -> DashboardLink:
     )
 
 
-def to_console() -> DashboardLink:
+def to_console(page: str) -> DashboardLink:
+    """The console's page about the same thing, which can also change it."""
     return _in_sight(
         DashboardLink("Console")
         .type(DashboardLinkType.LINK)
-        .url("${registry}/summary")
+        .url("${registry}" + page)
         .icon("external link")
         .target_blank(True)
-        .tooltip("The registry's own pages, where workers are added, paused and renamed")
+        .tooltip("The registry's own page about this, where workers are added, paused and renamed")
     )
 
 

@@ -21,6 +21,7 @@ def board(settings: Settings) -> Board:
         description="Whether it pays, where it does not, and what to change. In the owner's currency.",
         variables=[*variables.datasources(settings), variables.account(), variables.worker()],
         alerts='account=~"$account",alertname=~"WorkerUnprofitable|EarningsStalled|GpuThrottling"',
+        console="/summary",
         rows=[
             ("Now", _now(settings)),
             ("Over time", _over_time(settings)),

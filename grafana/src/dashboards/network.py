@@ -17,6 +17,7 @@ def board(settings: Settings) -> Board:
         description="For the operator: the queue, the registry, and how well it keeps its promises.",
         variables=[*variables.datasources(settings), variables.route()],
         alerts='level="network"',
+        console="/summary",
         rows=[
             ("Registry", _registry(settings)),
             ("Queue", _queue()),

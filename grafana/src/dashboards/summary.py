@@ -35,6 +35,7 @@ def board(settings: Settings) -> Board:
         description="What the account earns, and whether its workers are well.",
         variables=[*variables.datasources(settings), variables.account()],
         alerts='account=~"$account",severity="critical"',
+        console="/summary",
         rows=[
             ("Money, points and tasks", _money(settings)),
             ("Fleet health", _health()),

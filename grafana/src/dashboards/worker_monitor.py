@@ -24,6 +24,7 @@ def board(settings: Settings) -> Board:
             variables.slot(),
         ],
         alerts='worker_id="$worker"',
+        console="/workers/${worker}",
         rows=[
             ("Worker", _worker()),
             ("Tasks", _tasks()),

@@ -19,6 +19,7 @@ def board(settings: Settings) -> Board:
         description="What one worker earned and did in the range.",
         variables=[*variables.datasources(settings), variables.account(), variables.worker()],
         alerts='worker_id="$worker",level!="gpu"',
+        console="/workers/${worker}/statistics",
         rows=[
             ("Earnings and tasks", _earnings(settings)),
             ("How well it renders", _quality()),

@@ -25,6 +25,7 @@ def board(settings: Settings) -> Board:
             variables.limit(),
         ],
         alerts='worker_id="$worker",level=~"slot|worker"',
+        console="/workers/${worker}/tasks",
         rows=[("Tasks", [_cut(), _tasks(), _earned(settings), _lanes(), _history(settings)])],
     )
 

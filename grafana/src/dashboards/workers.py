@@ -46,6 +46,7 @@ def board(settings: Settings) -> Board:
             variables.midnight(),
         ],
         alerts='account=~"$account",level="worker"',
+        console="/workers",
         rows=[
             ("The fleet", [_statuses(), _cut(), _fleet(settings)]),
             ("Who needs a look", _attention(settings)),
