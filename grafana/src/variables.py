@@ -103,6 +103,7 @@ def midnight() -> QueryVariable:
     return (
         _prometheus("midnight", "Midnight", "query_result(floor(vector(time()) / 86400) * 86400)")
         .regex(r"/\{\} (\d+) /")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .hide(VariableHide.HIDE_VARIABLE)
     )
 
@@ -179,6 +180,7 @@ def _prometheus(name: str, label: str, query: str) -> QueryVariable:
         .label(label)
         .datasource(PROMETHEUS)
         .query(query)
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        # Not with every refresh of the panels: the list of a large fleet is long.
+        .refresh(VariableRefresh.ON_DASHBOARD_LOAD)
         .sort(VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
     )
