@@ -174,6 +174,13 @@ struct SandboxTable {
 struct MetricsTable {
     nvml_library: Option<PathBuf>,
     gpu_interval_seconds: Option<f64>,
+    gpu_idle_interval_seconds: Option<f64>,
+    #[serde(default)]
+    pcie_throughput: bool,
+    #[serde(default)]
+    gpu_processes: bool,
+    #[serde(default)]
+    dcgm_names: bool,
     host_interval_seconds: Option<f64>,
     token_file: Option<PathBuf>,
     #[serde(default)]
@@ -211,6 +218,11 @@ impl fmt::Debug for Identity {
 pub struct MetricsConfig {
     pub nvml_library: Option<PathBuf>,
     pub gpu_interval: Duration,
+    /// Once no GPU has had anything to do for a while.
+    pub gpu_idle_interval: Duration,
+    pub pcie_throughput: bool,
+    pub gpu_processes: bool,
+    pub dcgm_names: bool,
     pub host_interval: Duration,
     pub access: MetricsAccess,
 }
@@ -356,6 +368,10 @@ fn metrics(path: &Path, table: MetricsTable, listen: SocketAddr) -> Result<Metri
     Ok(MetricsConfig {
         nvml_library: table.nvml_library,
         gpu_interval: interval("gpu_interval_seconds", table.gpu_interval_seconds, 1.0)?,
+        gpu_idle_interval: interval("gpu_idle_interval_seconds", table.gpu_idle_interval_seconds, 10.0)?,
+        pcie_throughput: table.pcie_throughput,
+        gpu_processes: table.gpu_processes,
+        dcgm_names: table.dcgm_names,
         host_interval: interval("host_interval_seconds", table.host_interval_seconds, 5.0)?,
         access,
     })

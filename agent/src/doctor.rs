@@ -159,7 +159,7 @@ async fn isolation(config: &Config) -> Check {
 
 async fn gpu(config: &Config) -> Check {
     let library = config.metrics.nvml_library.clone();
-    let measured = tokio::task::spawn_blocking(move || nvml::measure_once(library.as_deref())).await;
+    let measured = tokio::task::spawn_blocking(move || nvml::measure_once(library)).await;
     let found = match measured {
         Ok(Ok(gpus)) if !gpus.is_empty() => {
             let names = gpus.iter().map(|gpu| gpu.name.clone().unwrap_or_else(|| gpu.uuid.clone()));

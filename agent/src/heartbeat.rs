@@ -12,7 +12,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     backoff::Backoff,
-    collectors::{host::HostSample, nvml::GpuSample},
+    collectors::{
+        host::HostSample,
+        nvml::{GpuSample, Gpus},
+    },
     machine::{self, Machine},
     outbox::Outbox,
     readiness::{Readiness, Verdict},
@@ -65,7 +68,7 @@ pub struct Heartbeat {
     pub slots: Arc<Slots>,
     pub outbox: Arc<Outbox>,
     pub readiness: Arc<Readiness>,
-    pub gpus: watch::Receiver<Option<Vec<GpuSample>>>,
+    pub gpus: watch::Receiver<Option<Gpus>>,
     pub host: watch::Receiver<Option<HostSample>>,
     pub connection: watch::Sender<Connection>,
     pub earned: watch::Sender<Option<Earned>>,
@@ -194,7 +197,7 @@ impl Heartbeat {
             cpu: host.as_ref().map(cpu),
             memory_total_bytes: host.as_ref().map(|host| host.memory_total_bytes),
             memory_used_bytes: host.as_ref().map(|host| host.memory_used_bytes),
-            gpus: gpus.into_iter().map(gpu).collect(),
+            gpus: gpus.visible.into_iter().map(gpu).collect(),
             slots: self.slots.reported(),
             attempts: self.attempts(),
         }

@@ -149,6 +149,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
     let sender = runner.sender();
     let (sampler, threads) = Sampler::start(collectors::all(Sources {
         metrics: config.metrics.clone(),
+        data: runner.data.clone(),
         gpus: gpus.clone(),
         host: host.clone(),
         hostname: machine.hostname.clone(),
@@ -221,7 +222,7 @@ async fn devices(config: &Config) -> Vec<Device> {
         return vec![Device::Cpu];
     }
     let library = config.metrics.nvml_library.clone();
-    let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library.as_deref()));
+    let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library));
     let gpus: Vec<GpuSample> = match tokio::time::timeout(GPUS_TIMEOUT, measuring).await {
         Ok(Ok(Ok(gpus))) => gpus,
         Ok(Ok(Err(error))) => {

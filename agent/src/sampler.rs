@@ -32,6 +32,9 @@ const LAST_SUCCESS: Family = Family::gauge(
 );
 pub const FAMILIES: [Family; 3] = [SUCCESS, DURATION, LAST_SUCCESS];
 
+/// How often a collector that waits is asked whether its interval has changed.
+const INTERVAL_LOOK: Duration = Duration::from_secs(1);
+
 /// The beginning of a gzip file: deflate, no name, no time.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// An empty last block.
@@ -100,8 +103,7 @@ impl Sampler {
                 .spawn(move || {
                     loop {
                         sampler.sample(number, collector.as_mut());
-                        let waited = stopped.recv_timeout(collector.interval());
-                        if waited != Err(mpsc::RecvTimeoutError::Timeout) {
+                        if !wait(collector.as_ref(), &stopped) {
                             return;
                         }
                     }
@@ -134,7 +136,10 @@ impl Sampler {
         let started = Instant::now();
         let collected = collector.collect().and_then(|families| encode_text(&families));
         let duration = started.elapsed();
-        let text = collected.as_ref().cloned().unwrap_or_default();
+        let text = match &collected {
+            Ok(text) => text.clone(),
+            Err(_) => encode_text(&collector.after_failure()).unwrap_or_default(),
+        };
         let mut state = self.lock();
         let Some(part) = state.parts.get_mut(number) else { return };
         let before = part.health.take();
@@ -161,6 +166,20 @@ impl Sampler {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Parts are replaced whole: a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the collector's interval, which may change meanwhile; false when it is to stop.
+fn wait(collector: &dyn Collector, stopped: &mpsc::Receiver<()>) -> bool {
+    let since = Instant::now();
+    loop {
+        let left = collector.interval().saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        if stopped.recv_timeout(left.min(INTERVAL_LOOK)) != Err(mpsc::RecvTimeoutError::Timeout) {
+            return false;
+        }
     }
 }
 

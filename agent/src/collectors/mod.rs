@@ -5,7 +5,7 @@ pub mod host;
 pub mod nvml;
 pub mod render;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use pictor_protocol::{Earned, Family, FamilyKind};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -17,15 +17,21 @@ use crate::{config::MetricsConfig, heartbeat::Connection, outbox::Outbox, slots:
 pub trait Collector: Send {
     /// As in `/metrics/{name}`.
     fn name(&self) -> &'static str;
+    /// Asked again while waiting, so that a short one takes over from a long one.
     fn interval(&self) -> Duration;
-    /// Measures once. After an error nothing of this source is shown until it works again.
+    /// Measures once. After an error this source shows what [`Collector::after_failure`] says until it works again.
     fn collect(&mut self) -> anyhow::Result<Families>;
+    /// What is true though measuring failed.
+    fn after_failure(&self) -> Families {
+        Families::default()
+    }
 }
 
 /// What collectors read and write in the rest of the agent.
 pub struct Sources {
     pub metrics: MetricsConfig,
-    pub gpus: watch::Sender<Option<Vec<nvml::GpuSample>>>,
+    pub data: PathBuf,
+    pub gpus: watch::Sender<Option<nvml::Gpus>>,
     pub host: watch::Sender<Option<host::HostSample>>,
     pub hostname: String,
     pub os: String,
@@ -40,6 +46,7 @@ pub struct Sources {
 pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
     vec![
         ("nvml", nvml::FAMILIES.to_vec()),
+        ("nvml, with `dcgm_names = true`", nvml::dcgm::families()),
         ("host", host::FAMILIES.to_vec()),
         ("render", render::FAMILIES.to_vec()),
         ("earnings", earnings::FAMILIES.to_vec()),
@@ -50,8 +57,10 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
 /// Every collector, in the order of the exposition.
 pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
     let earnings = earnings::Earnings::new(sources.earned, sources.connection.clone());
+    let (metrics, slots) = (&sources.metrics, Arc::clone(&sources.slots));
+    let nvml = nvml::Nvml::new(metrics, &sources.data, &sources.hostname, slots, sources.gpus)?;
     Ok(vec![
-        Box::new(nvml::Nvml::new(&sources.metrics, sources.gpus)),
+        Box::new(nvml),
         Box::new(host::Host::new(&sources.metrics, sources.host, sources.hostname, sources.os)?),
         Box::new(render::Render::new(sources.slots, sources.outbox, sources.counters, sources.connection)),
         Box::new(earnings),
