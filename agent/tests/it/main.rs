@@ -5,6 +5,7 @@
 mod agent;
 mod blender;
 mod configuration;
+mod gpus;
 mod measurements;
 mod outbox;
 mod registry;

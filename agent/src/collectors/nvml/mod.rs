@@ -101,8 +101,9 @@ impl Nvml {
     }
 
     fn measure(&mut self) -> anyhow::Result<Gpus> {
-        let (counted, answers) = self.rounds.ask()?;
+        let counted = self.rounds.count()?;
         self.xids.listen(counted.nvml, counted.gpus)?;
+        let answers = self.rounds.ask(&counted)?;
         let mut visible = Vec::new();
         let mut reasons = Vec::new();
         self.uuids.resize(answers.len(), None);
@@ -206,7 +207,9 @@ impl Collector for Nvml {
 
 /// Measures all GPUs once, for those who need no collector.
 pub fn measure_once(library: Option<PathBuf>) -> anyhow::Result<Vec<GpuSample>> {
-    let (_, answers) = Rounds::start(library, Extras::default())?.ask()?;
+    let mut rounds = Rounds::start(library, Extras::default())?;
+    let counted = rounds.count()?;
+    let answers = rounds.ask(&counted)?;
     let sample = |answer| match answer {
         Answer::Sample(gpu) => Some(*gpu),
         Answer::Lost(_) | Answer::Hung => None,

@@ -59,8 +59,7 @@ impl Rounds {
     }
 
     /// Asks each GPU once. The answers stand by index.
-    pub(super) fn ask(&mut self) -> anyhow::Result<(Counted, Vec<Answer>)> {
-        let counted = self.count()?;
+    pub(super) fn ask(&mut self, counted: &Counted) -> anyhow::Result<Vec<Answer>> {
         let gpus = usize::try_from(counted.gpus)?;
         for index in self.gpus.len()..gpus {
             self.gpus.push(start(u32::try_from(index)?, self.extras)?);
@@ -75,10 +74,11 @@ impl Rounds {
             Some(Err(reason)) => Answer::Lost(reason),
             None => Answer::Hung,
         };
-        Ok((counted, asked.iter_mut().map(answer).collect()))
+        Ok(asked.iter_mut().map(answer).collect())
     }
 
-    fn count(&mut self) -> anyhow::Result<Counted> {
+    /// Loads the library too, unless that is done.
+    pub(super) fn count(&mut self) -> anyhow::Result<Counted> {
         self.counting.ask(());
         let patience = if self.counted.is_some() { DEADLINE } else { LOADING_DEADLINE };
         match (self.counting.answer(Instant::now() + patience), &self.counted) {
