@@ -138,7 +138,7 @@ async fn open(
         public_url: settings.public_url(listening_on)?,
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
-        metrics: Arc::new(metrics::Metrics::new()?),
+        metrics: Arc::new(metrics::Metrics::new(clock.now())?),
         settings: Arc::new(settings),
         db,
         clock,
