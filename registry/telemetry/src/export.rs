@@ -26,12 +26,10 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 const SERVICE_NAME: Key = Key::from_static_str("service.name");
 
 /// Whose spans they are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Service {
     pub name: &'static str,
     pub version: &'static str,
-    /// Tells one of many from the others.
-    pub instance: Option<String>,
 }
 
 /// What exporting needs, as long as the process lives.
@@ -85,7 +83,11 @@ pub(crate) fn start(collector: &Url, service: &Service) -> Result<&'static Expor
     let exporter = exporter.build().map_err(|cause| refused(cause.to_string()))?;
     let sampler = FairSampler(Config::default().sampler);
     let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(Quiet { exporter, is_failing: AtomicBool::new(false), collector: collector.clone() })
+        .with_batch_exporter(Quiet {
+            exporter,
+            is_failing: AtomicBool::new(false),
+            collector: collector.clone(),
+        })
         .with_id_generator(Ids::default())
         .with_sampler(sampler.clone())
         .with_resource(resource(service))
@@ -107,13 +109,9 @@ fn direct_client() -> Result<reqwest::blocking::Client, String> {
 
 /// What the environment says of this service, with our name unless it has another.
 fn resource(service: &Service) -> Resource {
-    let mut attributes = vec![KeyValue::new("service.version", service.version)];
-    let instance = |instance: &String| KeyValue::new("service.instance.id", instance.clone());
-    attributes.extend(service.instance.as_ref().map(instance));
     let said = Resource::builder().build();
-    attributes.retain(|attribute| said.get(&attribute.key).is_none());
     let is_named = said.get(&SERVICE_NAME).is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-    let resource = Resource::builder().with_attributes(attributes);
+    let resource = Resource::builder().with_attribute(KeyValue::new("service.version", service.version));
     if is_named { resource } else { resource.with_service_name(service.name) }.build()
 }
 

@@ -13,6 +13,6 @@ mod traceparent;
 
 pub use export::{Service, Telemetry, is_exporting};
 pub use settings::{BadSetting, LogFormat, TelemetryArgs};
-pub use span::{attribute, failed, follow, of};
+pub use span::{attribute, failed, follow, of, within};
 pub use task::Moment;
 pub use traceparent::TraceParent;

@@ -217,7 +217,8 @@ mod tests {
         let span = info_span!("task");
         follow(&span, "00-019a0000000070008000000000000001-8000000000000002-01".parse().unwrap());
         span.in_scope(|| {
-            info_span!("frame rendered").in_scope(|| tracing::warn!(frame = 7, cause = "a \"lamp\"", "it failed"));
+            info_span!("frame rendered")
+                .in_scope(|| tracing::warn!(frame = 7, cause = "a \"lamp\"", "it failed"));
         });
     }
 

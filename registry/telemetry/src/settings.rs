@@ -20,7 +20,7 @@ const OURS: &str = "pictor_";
 /// What a program logs, and where it sends its traces.
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryArgs {
-    /// What to log: error, warn, info, debug, or levels by module such as `info,sqlx=warn`
+    /// What to log: error, warn, info, debug, or by module, such as info,pictor_agent::outbox=debug
     #[arg(long, global = true, env = "PICTOR_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
 

@@ -2,9 +2,8 @@
 
 use std::fmt::Display;
 
-use opentelemetry::Value;
 use opentelemetry::trace::{Status, TraceContextExt, TraceId};
-use tracing::Span;
+use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
@@ -38,8 +37,10 @@ pub fn of(span: &Span) -> Option<TraceParent> {
 }
 
 /// What is only known once a span has begun.
-pub fn attribute(span: &Span, key: &'static str, value: impl Into<Value>) {
-    span.set_attribute(key, value);
+pub fn attribute(span: &Span, key: &'static str, value: &impl Display) {
+    if export::is_exporting() {
+        span.set_attribute(key, value.to_string());
+    }
 }
 
 /// Marks a span as failed.
@@ -47,4 +48,10 @@ pub fn failed(span: &Span, error: &dyn Display) {
     if export::is_exporting() {
         span.set_status(Status::error(error.to_string()));
     }
+}
+
+/// Does work within a span that fails with it.
+pub async fn within<T, E: Display>(span: Span, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let done = work.instrument(span.clone()).await;
+    done.inspect_err(|error| failed(&span, error))
 }

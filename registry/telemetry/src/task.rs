@@ -64,8 +64,7 @@ impl Moment {
         let root = TraceParent { span: ids::root_of(self.task), ..lease };
         let asking = Context::current().span().span_context().clone();
         let record = |tracer: &SdkTracer| {
-            let mut span =
-                tracer.build_with_context(self.builder("task leased"), &root.context());
+            let mut span = tracer.build_with_context(self.builder("task leased"), &root.context());
             if asking.is_valid() {
                 span.add_link(asking, Vec::new());
             }
