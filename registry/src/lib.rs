@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod peer;
 pub mod tasks;
+pub mod trace;
 pub mod workers;
 
 use blobs::Blobs;
@@ -82,6 +83,7 @@ fn router(app: App) -> Router {
         .fallback(|| async { error::Error::NotFound("route") })
         .method_not_allowed_fallback(|| async { error::Error::MethodNotAllowed })
         .layer(axum::middleware::from_fn(drain::drain_refused))
+        .layer(axum::middleware::from_fn(trace::observe))
         .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::observe))
         // Uploads bring bounds of their own; nothing else is larger than a heartbeat of a big machine.
         .layer(DefaultBodyLimit::max(2 << 20))

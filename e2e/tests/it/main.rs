@@ -3,6 +3,7 @@
 //! Each test starts its own network on free ports in a folder of its own, and stops it however the test ends.
 
 mod bad_input;
+mod collector;
 mod fencing;
 mod hand;
 mod interruptions;
@@ -13,3 +14,4 @@ mod poll;
 mod process;
 mod process_tree;
 mod scenes;
+mod traces;
