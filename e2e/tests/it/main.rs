@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod collector;
+mod documents;
 mod fencing;
 mod hand;
 mod interruptions;
