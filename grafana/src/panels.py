@@ -100,10 +100,12 @@ def stat(text: Text, look: Look, queries: list[Query], size: tuple[int, int] = (
     return panel
 
 
-def bars(text: Text, look: Look, queries: list[Query], size: tuple[int, int] = (8, 8)) -> Any:
-    """The few that stand out, side by side."""
+def bars(text: Text, look: Look, queries: list[Query], size: tuple[int, int] = (8, 8), name: str | None = None) -> Any:
+    """The few that stand out, side by side. Without a `name` of its own, a single bar has none."""
     panel = _dress(bargauge_builder.Panel(), text, look, queries, size)
     panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
+    if name:
+        panel.display_name(name)
     panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.GRADIENT)
     return panel.reduce_options(_reduce(all_fields=False, per_row=False)).value_mode(common.BarGaugeValueMode.COLOR)
 
@@ -158,6 +160,8 @@ def timeline(
     """States over time, one lane a series."""
     panel = _dress(statetimeline_builder.Panel(), text, look, queries, size)
     panel.color_scheme(FieldColor().mode(FieldColorModeId.FIXED).fixed_color("#808080"))
+    # Without pages: the SDK's default shows buttons for them under a single lane.
+    panel.build().options.per_page = None
     panel.merge_values(True).row_height(0.8).line_width(0).fill_opacity(80)
     shown = common.VisibilityMode.AUTO if show_value else common.VisibilityMode.NEVER
     panel.show_value(shown).tooltip(VizTooltipOptions().mode(common.TooltipDisplayMode.SINGLE))
@@ -221,6 +225,11 @@ def only_with(name: str) -> DataTransformerConfig:
     )
 
 
+def without_frame_names(ref_id: str) -> DataTransformerConfig:
+    """A join calls columns "Name A" where their frame is named after its query, as Infinity's are."""
+    return DataTransformerConfig(id_val="renameByRegex", options={"regex": f"^(.*) {ref_id}$", "renamePattern": "$1"})
+
+
 def one_lane_each(name: str) -> DataTransformerConfig:
     naming = {"asLabels": True}
     return DataTransformerConfig(
@@ -266,6 +275,11 @@ def colored(steps: Steps, base: str = GOOD) -> list[DynamicConfigValue]:
 
 def colored_text(steps: Steps, base: str = GOOD) -> list[DynamicConfigValue]:
     return [*colored(steps, base), _cell({"type": "color-text"})]
+
+
+def inspectable() -> DynamicConfigValue:
+    """Long text can be opened in full."""
+    return DynamicConfigValue("custom.inspect", True)
 
 
 def linked(links: list[dict[str, object]]) -> DynamicConfigValue:

@@ -74,9 +74,9 @@ def _now(settings: Settings) -> list[Any]:
                 "Idle burn, power",
                 "What machines draw while none of their slots has a task. High: let them sleep when there is no work.",
             ),
-            Look("watt", decimals=0, base="text"),
+            Look("watt", decimals=1, base="text"),
             queries.IDLE_POWER,
-            (6, 4),
+            (12, 4),
         ),
         stat(
             Text(
@@ -85,7 +85,7 @@ def _now(settings: Settings) -> list[Any]:
             ),
             Look(per_hour, decimals=4, base="text"),
             queries.IDLE_COST,
-            (6, 4),
+            (12, 4),
         ),
     ]
 
@@ -157,7 +157,7 @@ def _worst(settings: Settings) -> list[Any]:
 def _ten(
     title: str, description: str, query: list[Promql], unit_: str, steps: list[tuple[float, str]], base: str
 ) -> Any:
-    panel = table(Text(title, description), Look(unit_), query, (8, 9))
+    panel = table(Text(title, description), Look("string"), query, (8, 9))
     panel.with_transformation(organize(["worker_name", "Value"], {"worker_name": "Worker"}, ["Time", "account"]))
     panel.override_by_name("Worker", [linked(worker_links("worker_id"))])
     panel.override_by_name("worker_id", [hidden()])
@@ -218,12 +218,12 @@ def _worker(settings: Settings) -> list[Any]:
             Text(
                 "Reward per kWh at each power limit",
                 "Every sum of GPU power limits that this worker had in the range. The longest bar is the limit to "
-                "keep. One "
-                "bar alone: try another limit for a day.",
+                "keep. One bar alone: try another limit for a day.",
             ),
             Look(per_kwh, decimals=4, base=states.QUIET, minimum=0),
             queries.AT_LIMITS,
             (12, 8),
+            name="${__field.labels.power_limit_watts} W",
         ),
         graph(
             Text("Waste of the worker", "What idling and heat cost, mean of an hour. Heat: clean and cool it."),

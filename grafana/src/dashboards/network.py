@@ -63,7 +63,7 @@ def _state(settings: Settings) -> list[Any]:
                 "Since the ledger check",
                 "Since it last passed. Longer than two of its intervals: the loop hangs; read the registry's log.",
             ),
-            Look("s", decimals=0, steps=[(7200, states.WARN), (86400, states.BAD)]),
+            Look("s", decimals=1, steps=[(7200, states.WARN), (86400, states.BAD)]),
             queries.LEDGER_AGE,
             (3, 4),
         ),
@@ -72,21 +72,21 @@ def _state(settings: Settings) -> list[Any]:
                 "Since the last backup",
                 "Older than a day: run `pictor-registry backup`, and see why its timer did not. Empty: none was made.",
             ),
-            Look("s", decimals=0, steps=[(93600, states.WARN), (172800, states.BAD)]),
+            Look("s", decimals=1, steps=[(93600, states.WARN), (172800, states.BAD)]),
             queries.BACKUP_AGE,
             (3, 4),
         ),
         stat(
             Text("Uptime", "Of each registry. Short, and not by your hand: it crashed or was killed; read its log."),
-            Look("s", decimals=0, base="text"),
+            Look("s", decimals=1, base="text"),
             queries.UPTIME,
             (3, 4),
         ),
         stat(
             Text(
                 "Paid",
-                "Rewards and fees of all completed tasks, all time: last values of cumulative series. The fee is "
-                "the share set by --fee-ratio.",
+                "Rewards and fees of all completed tasks, all time: last values of cumulative series. The fee is the "
+                "share set by --fee-ratio.",
             ),
             Look(settings.money, decimals=EXACT_DECIMALS, base="text"),
             queries.PAID,
@@ -101,8 +101,7 @@ def _promises() -> list[Any]:
             Text(
                 "Error budget burn",
                 "1 spends the budget exactly in time; 14 spends it in two days. Above 1 for hours: find the route "
-                "below that "
-                "fails or is slow.",
+                "below that fails or is slow.",
             ),
             Look("none", decimals=2, steps=[(1, states.WARN), (6, states.BAD)]),
             queries.BURN,
@@ -125,9 +124,8 @@ def _queue() -> list[Any]:
         graph(
             Text(
                 "Queue",
-                "Tasks that wait, run or are paused. Pending grows while slots are idle: no idle worker can run "
-                "them; look "
-                "at what the jobs ask for.",
+                "Tasks that wait, run or are paused. Pending grows while slots are idle: no idle worker can run them; "
+                "look at what the jobs ask for.",
             ),
             Look("none", decimals=0, minimum=0),
             queries.QUEUE,
@@ -168,8 +166,9 @@ def _queue() -> list[Any]:
         ),
         bars(
             Text("Jobs", "All jobs, by status. Many failed: look at their scenes; three failed tasks fail a job."),
-            Look("none", decimals=0, base=states.QUIET),
+            Look("none", decimals=0, base=states.QUIET, minimum=0),
             queries.JOBS,
+            (12, 8),
         ),
     ]
 
@@ -180,7 +179,7 @@ def _workers() -> list[Any]:
             "Agent versions",
             "Workers by the version they run. Old ones stay: their owners turned updates off; tell them.",
         ),
-        Look("none", decimals=0),
+        Look("string"),
         queries.VERSIONS,
         (6, 8),
         sort=("Workers", True),
@@ -191,8 +190,8 @@ def _workers() -> list[Any]:
         graph(
             Text(
                 "Workers",
-                "All registered workers, by status. Many go offline at once: a provider's site, or this "
-                "registry's line.",
+                "All registered workers, by status. Many go offline at once: a provider's site, or this registry's "
+                "line.",
             ),
             Look("none", decimals=0, minimum=0),
             queries.WORKERS,
@@ -229,8 +228,8 @@ def _requests() -> list[Any]:
         graph(
             Text(
                 "Errors",
-                "By route and status, a second. 5xx: read the registry's log. 4xx on agents' routes: an old "
-                "agent, or a revoked token.",
+                "By route and status, a second. 5xx: read the registry's log. 4xx on agents' routes: an old agent, or "
+                "a revoked token.",
             ),
             Look("reqps", decimals=3, minimum=0),
             queries.ERRORS,

@@ -119,8 +119,8 @@ def _missing() -> list[object]:
         stat(
             Text(
                 "GPUs missing",
-                "GPUs that machines once had and that do not answer now. Not 0: System monitor shows which; reseat "
-                "or reset the card, or restart the machine.",
+                "GPUs that machines once had and that do not answer now. Not 0: System monitor shows which; reseat or "
+                "reset the card, or restart the machine.",
             ),
             Look("none", decimals=0, steps=[(1, states.BAD)]),
             queries.GPUS_MISSING,
@@ -160,8 +160,8 @@ def _use() -> list[object]:
         stat(
             Text(
                 "Hottest GPU",
-                "The highest core temperature of the fleet. Above 85 °C: clean the cooler, look at the fans, "
-                "lower the power limit.",
+                "The highest core temperature of the fleet. Above 85 °C: clean the cooler, look at the fans, lower "
+                "the power limit.",
             ),
             Look("celsius", decimals=0, steps=[(80, states.WATCH), (88, states.BAD)]),
             queries.HOTTEST,
@@ -169,7 +169,7 @@ def _use() -> list[object]:
         ),
         stat(
             Text("Power", "What all machines draw now. Higher than your line allows: lower the power limits."),
-            Look("watt", decimals=0, base="text"),
+            Look("watt", decimals=1, base="text"),
             queries.POWER,
             (3, 4),
         ),
@@ -183,7 +183,7 @@ def _statuses() -> list[object]:
                 "Workers by status",
                 "Every registered worker, by what it does now. Many offline or paused: open Workers, sorted by status.",
             ),
-            Look("none", decimals=0, base="text"),
+            Look("none", decimals=0, base=states.QUIET, minimum=0),
             queries.WORKERS,
             (8, 8),
         ),
@@ -224,8 +224,8 @@ def _over_time(settings: Settings) -> list[object]:
         graph(
             Text(
                 "Reward, cost and net per hour",
-                "Each the mean of the last hour, in the owner's currency. Net below 0: Economics names the "
-                "workers to pause.",
+                "Each the mean of the last hour, in the owner's currency. Net below 0: Economics names the workers to "
+                "pause.",
             ),
             Look(settings.owner_money_per("h"), decimals=4),
             queries.NET_OVER_TIME,
@@ -244,10 +244,9 @@ def _over_time(settings: Settings) -> list[object]:
             Text(
                 "Power over time",
                 "What all machines draw, and the part of it while they had no task. Much of it idle: let machines "
-                "sleep, "
-                "or pause fewer of them.",
+                "sleep, or pause fewer of them.",
             ),
-            Look("watt", decimals=0, minimum=0),
+            Look("watt", minimum=0),
             queries.POWER_OVER_TIME,
             (6, 8),
         ),
@@ -261,7 +260,7 @@ def _top_workers(settings: Settings) -> object:
             "The ten that earned most in the range, by the difference of their cumulative earnings. One is missing or "
             "has fallen: open its System monitor from here.",
         ),
-        Look("none"),
+        Look("string"),
         queries.TOP_WORKERS,
         (24, 10),
         sort=("Earned", True),

@@ -40,6 +40,7 @@ def board(settings: Settings) -> Board:
 def _worker() -> list[Any]:
     return [
         _info(),
+        _hardware(),
         stat(
             Text(
                 "Alerts",
@@ -59,8 +60,7 @@ def _worker() -> list[Any]:
             Text(
                 "Unsent results",
                 "Finished work that waits to be sent to the registry. Grows: the line or the registry is down; "
-                "nothing is "
-                "lost, and it is sent when they return.",
+                "nothing is lost, and it is sent when they return.",
             ),
             Look("none", decimals=0, steps=[(20, states.WARN), (100, states.BAD)]),
             queries.OUTBOX,
@@ -93,41 +93,54 @@ def _worker() -> list[Any]:
             ),
             Look("none", mappings=(states.HEALTH,)),
             queries.HEALTH,
-            (24, 6),
+            (24, 9),
         ),
     ]
 
 
 def _info() -> Any:
-    info = table(
+    panel = table(
         Text(
             "Worker",
-            "What the registry knows of this worker. Lost: look at the machine. Never connected: import its "
-            "config file "
-            "there. An old agent: `pictor-agent update`.",
+            "What the registry knows of this worker. Lost: look at the machine. Never connected: import its config "
+            "file there. An old agent: `pictor-agent update`.",
         ),
-        Look("none"),
+        Look("string"),
         queries.INFO,
         (24, 4),
     )
-    info.override_by_name("Uptime", unit("s", 0)).override_by_name("Online", unit("percentunit", 1))
-    return info.override_by_name("Heartbeat", unit("dateTimeFromNow")).override_by_name("RAM", unit("bytes", 1))
+    panel.override_by_name("Uptime", unit("s", 1)).override_by_name("Online", unit("percentunit", 1))
+    return panel.override_by_name("Heartbeat", unit("dateTimeFromNow"))
+
+
+def _hardware() -> Any:
+    panel = table(
+        Text(
+            "Hardware",
+            "What the agent reported last. A GPU is missing: see GPU answers. No Blender: install one, `pictor-agent "
+            "doctor` says where it looks.",
+        ),
+        Look("string"),
+        queries.HARDWARE,
+        (24, 4),
+    )
+    return panel.override_by_name("RAM", unit("bytes", 1)).override_by_name("Cores", unit("none", 0))
 
 
 def _tasks() -> list[Any]:
     slots = table(
         Text(
             "Slots",
-            "What each slot does now. Idle with a reason: that is why it takes no tasks. Progress that stands "
-            "still: look "
-            "at the GPU below; the task expires by itself.",
+            "What each slot does now. Idle with a reason: that is why it takes no tasks. Progress that stands still: "
+            "look at the GPU below; the task expires by itself.",
         ),
-        Look("none"),
+        Look("string"),
         queries.SLOTS,
         (24, 6),
     )
     slots.override_by_name("Status", mapped(states.SLOT_STATUS))
     slots.override_by_name("Progress", gauge("percentunit", [], base=states.QUIET))
+    slots.override_by_name("Slot", unit("none", 0))
     slots.override_by_name("Elapsed", unit("s", 0)).override_by_name("Remaining", unit("s", 0))
     return [
         slots,
@@ -151,8 +164,8 @@ def _tasks() -> list[Any]:
         graph(
             Text(
                 "Remaining",
-                "The agent's estimate of each task's rest. It should fall a second each second; it rises when "
-                "frames get heavier.",
+                "The agent's estimate of each task's rest. It should fall a second each second; it rises when frames "
+                "get heavier.",
             ),
             Look("s", decimals=0, minimum=0),
             queries.REMAINING,

@@ -3,7 +3,7 @@
 from typing import Any
 
 import states
-from panels import Draw, Look, Text, bars, graph, join, organize, shown_as, stat, table, timeline, unit
+from panels import Draw, Look, Text, bars, graph, organize, stat, table, timeline, unit
 from queries import worker_monitor as queries
 
 LIMITS = ".* (has|limit)|Limit: .*"
@@ -18,9 +18,8 @@ def _load() -> list[Any]:
         graph(
             Text(
                 "GPU utilisation",
-                "Share of time with work on the GPU. Low while a slot renders: the scene loads, or Blender fell "
-                "back to "
-                "the CPU; see Health checks.",
+                "Share of time with work on the GPU. Low while a slot renders: the scene loads, or Blender fell back "
+                "to the CPU; see Health checks.",
             ),
             Look("percentunit", decimals=0, minimum=0, maximum=1),
             queries.UTILIZATION,
@@ -37,9 +36,8 @@ def _load() -> list[Any]:
         graph(
             Text(
                 "GPU temperature",
-                "Every sensor, below the driver's limits (dashed). Near the slowdown limit: clean the cooler, "
-                "look at the "
-                "fans, lower the power limit.",
+                "Every sensor, below the driver's limits (dashed). Near the slowdown limit: clean the cooler, look at "
+                "the fans, lower the power limit.",
             ),
             Look("celsius", decimals=0, minimum=0),
             queries.TEMPERATURE,
@@ -48,11 +46,10 @@ def _load() -> list[Any]:
         graph(
             Text(
                 "GPU power",
-                "What each card draws, below its limit (dashed). At the limit all the time is normal while "
-                "rendering; far "
-                "below it while rendering: heat or a weak power supply; see Throttling.",
+                "What each card draws, below its limit (dashed). At the limit all the time is normal while rendering; "
+                "far below it while rendering: heat or a weak power supply; see Throttling.",
             ),
-            Look("watt", decimals=0, minimum=0),
+            Look("watt", minimum=0),
             queries.POWER,
             draw=Draw(limits_pattern=LIMITS),
         ),
@@ -71,6 +68,7 @@ def _load() -> list[Any]:
             ),
             queries.MARGIN,
             (6, 8),
+            name="GPU ${__field.labels.gpu}",
         ),
     ]
 
@@ -92,9 +90,8 @@ def _speed() -> list[Any]:
         timeline(
             Text(
                 "Throttling",
-                "The gravest reason that held each GPU back. Yellow is the power limit and normal; orange and red "
-                "are heat "
-                "or power supply: cool it, or check its cables.",
+                "The gravest reason that held each GPU back. Yellow is the power limit and normal; orange and red are "
+                "heat or power supply: cool it, or check its cables.",
             ),
             Look("none", mappings=(states.THROTTLE_CODE,)),
             queries.THROTTLE,
@@ -117,7 +114,8 @@ def _other() -> list[Any]:
         graph(
             Text(
                 "Share of time throttled",
-                "From the driver's own counters, by reason. Thermal reasons above 0 cost earnings: see Economics.",
+                "From the driver's own counters, by reason, of the GPU that has most of it. Thermal reasons above 0 cost "
+                "earnings: see Economics.",
             ),
             Look("percentunit", decimals=0, minimum=0, maximum=1),
             queries.THROTTLED_SHARE,
@@ -185,7 +183,7 @@ def _fault_tables() -> list[Any]:
             "The last time of each of the driver's error codes. 79 (fell off the bus), 48, 63, 64, 94, 95 (memory): "
             "reset the card, and replace it when they return. No rows: none since the agent started.",
         ),
-        Look("none"),
+        Look("string"),
         queries.XID,
         (8, 7),
         sort=("Last seen", True),
@@ -197,10 +195,10 @@ def _fault_tables() -> list[Any]:
     ecc = table(
         Text(
             "ECC errors",
-            "Last values of the cumulative counters. Uncorrected above 0: reset the GPU; growing: replace it. No rows: "
-            "this card has no ECC.",
+            "Last values of the cumulative counters. Uncorrected above 0: reset the GPU; growing: replace it. No "
+            "rows: this card has no ECC.",
         ),
-        Look("none", decimals=0),
+        Look("string"),
         queries.ECC,
         (8, 7),
         sort=("Errors", True),
@@ -208,18 +206,19 @@ def _fault_tables() -> list[Any]:
     ecc.with_transformation(
         organize(["gpu", "severity", "scope", "Value"], {"gpu": "GPU", "Value": "Errors"}, ["Time"])
     )
+    ecc.override_by_name("Errors", unit("none", 0))
     remapped = table(
         Text(
             "Remapped rows and retired pages",
-            "Memory that the card replaced by spare. Uncorrected or double-bit ones grow: plan its replacement. "
-            "No rows: "
-            "this card does not report them.",
+            "Memory that the card replaced by spare. Uncorrected or double-bit ones grow: plan its replacement. No "
+            "rows: this card does not report them.",
         ),
-        Look("none", decimals=0),
+        Look("string"),
         queries.REMAPPED,
         (8, 7),
     )
-    remapped.with_transformation(join("cause", "outer"))
-    remapped.override_by_name("Value #A", [shown_as("Remapped rows")])
-    remapped.override_by_name("Value #B", [shown_as("Retired pages")])
+    remapped.with_transformation(
+        organize(["gpu", "kind", "cause", "Value"], {"gpu": "GPU", "Value": "Count"}, ["Time"])
+    )
+    remapped.override_by_name("Count", unit("none", 0))
     return [xid, ecc, remapped]

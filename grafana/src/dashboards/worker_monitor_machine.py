@@ -60,8 +60,8 @@ def _machine() -> list[Any]:
         graph(
             Text(
                 "Network",
-                "Bytes a second, by device. Uploads at the line's limit while slots wait: frames are large; "
-                "render more a task.",
+                "Bytes a second, by device. Uploads at the line's limit while slots wait: frames are large; render "
+                "more a task.",
             ),
             Look("Bps", decimals=1, minimum=0),
             queries.NETWORK,

@@ -35,8 +35,7 @@ def _earnings(settings: Settings) -> list[Any]:
             Text(
                 "Earnings",
                 "Rewards of this worker posted in the range, from the registry's ledger. 0 while it was busy: its "
-                "tasks do "
-                "not complete; see Tasks.",
+                "tasks do not complete; see Tasks.",
             ),
             Look(settings.money, decimals=EXACT_DECIMALS, base="text"),
             queries.EARNED,
@@ -51,9 +50,8 @@ def _earnings(settings: Settings) -> list[Any]:
         stat(
             Text(
                 "Tasks",
-                "Its attempts that ended in the range, by result, and those under way. Failed or expired: open "
-                "Tasks and "
-                "read the errors.",
+                "Its attempts that ended in the range, by result, and those under way. Failed or expired: open Tasks "
+                "and read the errors.",
             ),
             Look("none", decimals=0, base="text"),
             queries.TASKS,
@@ -105,8 +103,8 @@ def _shares() -> list[Any]:
         stat(
             Text(
                 "Scenes from the cache",
-                "Share of scenes that were on the disk already. Low with few jobs: the cache is too small; give "
-                "it more disk.",
+                "Share of scenes that were on the disk already. Low with few jobs: the cache is too small; give it "
+                "more disk.",
             ),
             Look("percentunit", decimals=0, base="text"),
             queries.CACHE,
@@ -115,8 +113,8 @@ def _shares() -> list[Any]:
         stat(
             Text(
                 "Warm starts",
-                "Share of tasks that found Blender running with their scene. Low with one job: Blender crashes; "
-                "see its log.",
+                "Share of tasks that found Blender running with their scene. Low with one job: Blender crashes; see "
+                "its log.",
             ),
             Look("percentunit", decimals=0, base="text"),
             queries.WARM,
@@ -130,9 +128,8 @@ def _phases() -> list[Any]:
         bars(
             Text(
                 "Phases, 95th percentile",
-                "How long all but the slowest tasks took in each phase. Fetch or upload long: the line is slow. "
-                "Load long: "
-                "a slow disk or huge scenes.",
+                "How long all but the slowest tasks took in each phase. Fetch or upload long: the line is slow. Load "
+                "long: a slow disk or huge scenes.",
             ),
             Look("s", decimals=1, base=states.QUIET, minimum=0),
             queries.PHASES,
@@ -150,9 +147,8 @@ def _phases() -> list[Any]:
         graph(
             Text(
                 "ETA error",
-                "How wrong the estimate of the remaining time was at a quarter, half and three quarters of a "
-                "task. Above "
-                "50 %: frames of very different weight; no harm.",
+                "How wrong the estimate of the remaining time was at a quarter, half and three quarters of a task. "
+                "Above 50 %: frames of very different weight; no harm.",
             ),
             Look("percentunit", decimals=0, minimum=0),
             queries.ETA_ERROR,
@@ -183,8 +179,8 @@ def _use(settings: Settings) -> list[Any]:
         stat(
             Text(
                 "Online",
-                "Share of the range in which it was online. Low: it is lost or stopped often; see Status in "
-                "System monitor.",
+                "Share of the range in which it was online. Low: it is lost or stopped often; see Status in System "
+                "monitor.",
             ),
             Look("percentunit", decimals=1, steps=MOSTLY_GOOD, base=states.BAD),
             queries.AVAILABILITY,
@@ -193,8 +189,8 @@ def _use(settings: Settings) -> list[Any]:
         stat(
             Text(
                 "Busy",
-                "Share of the time it was measured in which its slots had tasks. Low while online: little work, "
-                "or paused.",
+                "Share of the time it was measured in which its slots had tasks. Low while online: little work, or "
+                "paused.",
             ),
             Look("percentunit", decimals=0, base="text"),
             queries.BUSY,
@@ -214,8 +210,7 @@ def _use(settings: Settings) -> list[Any]:
             Text(
                 "Electricity, all time",
                 "Last value of a cumulative counter, in the owner's currency. Empty: set the price of electricity "
-                "under "
-                "[economics] in the worker's config.",
+                "under [economics] in the worker's config.",
             ),
             Look(settings.owner_money, decimals=4, base="text"),
             queries.ELECTRICITY,

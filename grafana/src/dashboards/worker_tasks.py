@@ -5,7 +5,20 @@ from typing import Any
 import states
 import variables
 from board import Board
-from panels import DynamicConfigValue, Look, Text, gauge, mapped, one_lane_each, stat, table, timeline, unit, width
+from panels import (
+    DynamicConfigValue,
+    Look,
+    Text,
+    gauge,
+    inspectable,
+    mapped,
+    one_lane_each,
+    stat,
+    table,
+    timeline,
+    unit,
+    width,
+)
 from queries import worker_tasks as queries
 from settings import EXACT_DECIMALS, Settings
 
@@ -34,8 +47,8 @@ def _cut() -> Any:
     return stat(
         Text(
             "In the table",
-            "How many tasks match, and whether older ones are cut off. Cut: narrow the time range, or choose more rows "
-            "above; the console has them all, and as CSV.",
+            "How many tasks match, and whether older ones are cut off. Cut: narrow the time range, or choose more "
+            "rows above; the console has them all, and as CSV.",
         ),
         Look("string", base="text"),
         queries.CUT,
@@ -48,8 +61,8 @@ def _tasks() -> Any:
     return stat(
         Text(
             "Tasks by status",
-            "All of this worker's, ended in the range or under way, whatever the filters above say. Failed or expired: "
-            "read the errors below.",
+            "All of this worker's, ended in the range or under way, whatever the filters above say. Failed or "
+            "expired: read the errors below.",
         ),
         Look("none", decimals=0, base="text"),
         queries.TASKS,
@@ -90,10 +103,9 @@ def _history(settings: Settings) -> Any:
         Text(
             "Task history",
             "One row a task this worker was given, newest first. Failed: Error says why. Expired: the worker fell "
-            "silent "
-            "while it rendered. Released: it was handed back, by a pause or a shutdown.",
+            "silent while it rendered. Released: it was handed back, by a pause or a shutdown.",
         ),
-        Look("none"),
+        Look("string"),
         queries.HISTORY,
         (24, 18),
         paged=True,
@@ -104,4 +116,5 @@ def _history(settings: Settings) -> Any:
     panel.override_by_name("Render time", [*unit("s", 1), width(110)])
     panel.override_by_name("Cost", unit(settings.money, EXACT_DECIMALS))
     panel.override_by_name("Reward", unit(settings.money, EXACT_DECIMALS))
+    panel.override_by_name("Error", [inspectable(), width(240)])
     return panel.override_by_name("Slot", [*unit("none", 0), width(60)])

@@ -22,6 +22,7 @@ from panels import (
     table,
     unit,
     width,
+    without_frame_names,
 )
 from queries import workers as queries
 from settings import EXACT_DECIMALS, Settings
@@ -85,18 +86,18 @@ def _fleet(settings: Settings) -> Any:
     panel = table(
         Text(
             "Workers",
-            "One row a registered worker, from the registry itself; what needs attention comes first. Click a name for "
-            "its System monitor, Statistics, Tasks, or its page in the console, where it can be paused or renamed. "
-            "Earned today is the cumulative earnings less those at midnight UTC. Offline with Why lost: look at "
-            "the machine. Never connected: "
-            "import its config file there.",
+            "One row a registered worker, from the registry itself; what needs attention comes first. Click a name "
+            "for its System monitor, Statistics, Tasks, or its page in the console, where it can be paused or "
+            "renamed. Earned today is the cumulative earnings less those at midnight UTC. Offline with Why lost: look "
+            "at the machine. Never connected: import its config file there.",
         ),
-        Look("none"),
+        Look("string"),
         queries.FLEET,
         (24, 18),
         paged=True,
     )
-    panel.with_transformation(join("worker_id", "outer")).with_transformation(only_with("Worker"))
+    panel.with_transformation(join("worker_id", "outer")).with_transformation(without_frame_names("A"))
+    panel.with_transformation(only_with("Worker"))
     order = [*queries.COLUMN_NAMES[:13], "Value", *queries.COLUMN_NAMES[13:]]
     panel.with_transformation(organize(order, {"Value": "Earned today"}, ["Time"]))
     panel.override_by_name("Worker", [linked(worker_links("worker_id")), width(180)])
@@ -120,8 +121,8 @@ def _attention(settings: Settings) -> list[Any]:
     return [
         _ten(
             "Hottest GPUs",
-            "The ten workers with the hottest GPU. Above 85 °C: clean the cooler, look at the fans, lower the "
-            "power limit.",
+            "The ten workers with the hottest GPU. Above 85 °C: clean the cooler, look at the fans, lower the power "
+            "limit.",
             queries.HOTTEST,
             [*unit("celsius", 0), *colored_text(HOT)],
         ),
@@ -140,9 +141,8 @@ def _attention(settings: Settings) -> list[Any]:
         ),
         _ten(
             "Least busy",
-            "Share of the last six hours in which a slot had a task. Idle while others work: `pictor-agent "
-            "doctor` on it "
-            "says why it takes no tasks.",
+            "Share of the last six hours in which a slot had a task. Idle while others work: `pictor-agent doctor` on "
+            "it says why it takes no tasks.",
             queries.IDLE,
             gauge("percentunit", [(0.2, states.WATCH), (0.5, states.GOOD)], base=states.BAD),
         ),
@@ -155,8 +155,8 @@ def _attention(settings: Settings) -> list[Any]:
         ),
         _ten(
             "Least net per hour",
-            "Mean of the last day: reward less electricity and amortisation. Below 0 it costs more than it earns: "
-            "see Economics.",
+            "Mean of the last day: reward less electricity and amortisation. Below 0 it costs more than it earns: see "
+            "Economics.",
             queries.NET,
             [*unit(settings.owner_money_per("h"), 4), *colored_text([(0, states.GOOD)], states.BAD)],
         ),
@@ -164,7 +164,7 @@ def _attention(settings: Settings) -> list[Any]:
 
 
 def _ten(title: str, description: str, query: list[Promql], look: list[Any]) -> Any:
-    panel = table(Text(title, description), Look("none"), query, (8, 9))
+    panel = table(Text(title, description), Look("string"), query, (8, 9))
     panel.with_transformation(organize(["worker_name", "Value"], {"worker_name": "Worker"}, ["Time", "account"]))
     panel.override_by_name("Worker", [linked(worker_links("worker_id"))])
     panel.override_by_name("worker_id", [hidden()])

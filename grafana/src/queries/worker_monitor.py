@@ -19,13 +19,6 @@ INFO = [
   "Uptime": .uptime_seconds,
   "Online": .availability_ratio,
   "Heartbeat": .last_heartbeat_at,
-  "System": .os,
-  "CPU": .cpu.name,
-  "Cores": .cpu.cores,
-  "RAM": .memory_total_bytes,
-  "GPUs": (.gpus | map(.name // "GPU") | group_by(.) | map((length | tostring) + " × " + .[0]) | join(", ")),
-  "Driver": (.gpus | map(.driver_version // empty) | unique | join(", ")),
-  "Blender": (.blender | map(.version) | join(", ")),
   "Agent": .agent_version,
   "Address": ([.ip, .local_ip] | map(select(. != null)) | unique | join(", ")),
   "Tags": (.tags | join(", "))
@@ -38,16 +31,34 @@ INFO = [
             ("Uptime", "number"),
             ("Online", "number"),
             ("Heartbeat", "timestamp"),
-            ("System", "string"),
-            ("CPU", "string"),
-            ("Cores", "number"),
-            ("RAM", "number"),
-            ("GPUs", "string"),
-            ("Driver", "string"),
-            ("Blender", "string"),
             ("Agent", "string"),
             ("Address", "string"),
             ("Tags", "string"),
+        ),
+    )
+]
+HARDWARE = [
+    Rest(
+        "/v1/workers/${worker}",
+        """
+[{
+  "GPUs": (.gpus | map(.name // "GPU") | group_by(.) | map((length | tostring) + " × " + .[0]) | join(", ")),
+  "Driver": (.gpus | map(.driver_version // empty) | unique | join(", ")),
+  "CPU": .cpu.name,
+  "Cores": .cpu.cores,
+  "RAM": .memory_total_bytes,
+  "System": .os,
+  "Blender": (.blender | map(.version) | join(", "))
+}]
+""".strip(),
+        (
+            ("GPUs", "string"),
+            ("Driver", "string"),
+            ("CPU", "string"),
+            ("Cores", "number"),
+            ("RAM", "number"),
+            ("System", "string"),
+            ("Blender", "string"),
         ),
     )
 ]
@@ -134,16 +145,24 @@ CODECS = [
 ]
 THROTTLED_SHARE = [
     over_time(
-        f"sum by (gpu, reason) (rate(pictor_gpu_throttle_seconds_total{{{GPU}}}[$__rate_interval]))",
-        "GPU {{gpu}} {{reason}}",
+        f"max by (reason) (rate(pictor_gpu_throttle_seconds_total{{{GPU}}}[$__rate_interval]))",
+        "{{reason}}",
     )
 ]
 
 XID = [rows(f"topk(20, max by (gpu, xid) (pictor_gpu_xid_last_timestamp_seconds{{{GPU}}})) * 1000")]
 ECC = [rows(f"topk(20, sum by (gpu, severity, scope) (pictor_gpu_ecc_errors_total{{{GPU}}}))")]
+
+
+def _kind(name: str, series: str) -> str:
+    return f'label_replace(sum by (gpu, cause) ({series}{{{GPU}}}), "kind", "{name}", "", "")'
+
+
 REMAPPED = [
-    rows(f"topk(20, sum by (gpu, cause) (pictor_gpu_remapped_rows{{{GPU}}}))"),
-    rows(f"topk(20, sum by (gpu, cause) (pictor_gpu_retired_pages{{{GPU}}}))"),
+    rows(
+        f"topk(20, {_kind('remapped rows', 'pictor_gpu_remapped_rows')} "
+        f"or {_kind('retired pages', 'pictor_gpu_retired_pages')})"
+    )
 ]
 RECOVERY = [now(f"max by (gpu) (pictor_gpu_recovery_action{{{GPU}}})", "GPU {{gpu}}")]
 PCIE = [
