@@ -138,7 +138,7 @@ answers! {
     nvmlDeviceGetPciInfo_v3: nvml::nvmlPciInfo_t = |_, gpu| pci(gpu);
     nvmlDeviceGetMemoryInfo: nvml::nvmlMemory_t = |now, gpu| {
         let (total, reserved, used) = memory(now, gpu)?;
-        let used = used + reserved;
+        let used = used.saturating_add(reserved);
         Ok(nvml::nvmlMemory_t { total, free: total.saturating_sub(used), used })
     };
     nvmlDeviceGetUtilizationRates: nvml::nvmlUtilization_t = |now, gpu| Ok(nvml::nvmlUtilization_t {
@@ -200,7 +200,7 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(
             version,
             total,
             reserved,
-            free: total.saturating_sub(reserved + used),
+            free: total.saturating_sub(reserved.saturating_add(used)),
             used,
         })
     });

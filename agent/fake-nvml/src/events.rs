@@ -3,21 +3,24 @@
 
 use std::{
     ffi::{c_uint, c_ulonglong},
+    os::fd::OwnedFd,
+    path::Path,
     ptr, thread,
     time::{Duration, Instant},
 };
 
 use nvml_wrapper_sys::bindings as nvml;
 use nvml_wrapper_sys::bindings::{nvmlDevice_t, nvmlEventSet_t, nvmlReturn_t};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::inotify,
+};
 
 use crate::{
-    library::{Library, answer_about, lock},
+    library::{LOOK_AGAIN, Library, answer_about, lock},
     script::{Code, State},
     system::give,
 };
-
-/// Who waits must cost no CPU to speak of: the agent's is measured with this library.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A set's handle is its place here plus one.
 pub(crate) type EventSets = Vec<Option<EventSet>>;
@@ -119,16 +122,32 @@ fn next(set: nvmlEventSet_t) -> Result<(nvmlDevice_t, u64), Code> {
     })
 }
 
+/// Sleeps until the script changes, as the real one sleeps until the driver has news: the agent's CPU is measured with
+/// this library.
 fn wait(set: nvmlEventSet_t, timeout_ms: c_uint) -> Result<(nvmlDevice_t, u64), Code> {
     let until = Instant::now() + Duration::from_millis(timeout_ms.into());
+    let folder = lock()?.folder();
+    // From before the first look on, so that no change is missed.
+    let changes = changes(&folder).map_err(|_| Code::UNKNOWN)?;
     loop {
         let event = next(set);
         let left = until.saturating_duration_since(Instant::now());
         if event.as_ref().err() != Some(&Code::TIMEOUT) || left.is_zero() {
             return event;
         }
-        thread::sleep(left.min(LOOK_AGAIN));
+        let left = Timespec::try_from(left).map_err(|_| Code::INVALID_ARGUMENT)?;
+        if poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&left)).is_ok_and(|ready| ready > 0) {
+            // What changed is told by looking at the script; once it may be looked at again.
+            while rustix::io::read(&changes, &mut [0; 4096]).is_ok() {}
+            thread::sleep(LOOK_AGAIN);
+        }
     }
+}
+
+fn changes(folder: &Path) -> rustix::io::Result<OwnedFd> {
+    let changes = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&changes, folder, inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CLOSE_WRITE)?;
+    Ok(changes)
 }
 
 #[unsafe(no_mangle)]

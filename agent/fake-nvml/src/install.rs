@@ -1,6 +1,7 @@
 //! Puts a library and its script where a test wants them.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     path::{Path, PathBuf},
 };
@@ -25,9 +26,8 @@ impl Fake {
         let script: Table = script.parse().unwrap_or_else(|error| panic!("no TOML: {error}"));
         let built = built();
         let mut image = fs::read(&built).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
-        for symbol in script.get("hidden_symbols").and_then(Value::as_array).into_iter().flatten() {
-            hide(&mut image, symbol.as_str().unwrap_or_default());
-        }
+        let hidden = script.get("hidden_symbols").and_then(Value::as_array).into_iter().flatten();
+        hide(&mut image, &hidden.filter_map(Value::as_str).collect::<Vec<_>>());
         let library = folder.join("libnvidia-ml.so.1");
         fs::write(&library, image).unwrap_or_else(|error| panic!("{}: {error}", library.display()));
         let fake = Fake { library, script };
@@ -61,6 +61,16 @@ impl Fake {
         });
     }
 
+    /// A GPU's uuid.
+    ///
+    /// # Panics
+    /// When there is no such GPU.
+    #[must_use]
+    pub fn uuid(&self, gpu: usize) -> String {
+        let uuid = self.script.get("gpu").and_then(|gpus| gpus.get(gpu)?.get("uuid")?.as_str());
+        uuid.unwrap_or_else(|| panic!("there is no such GPU")).to_owned()
+    }
+
     fn write(&self) {
         let text = self.script.to_string();
         Script::parse(&text).unwrap_or_else(|error| panic!("no script: {error}"));
@@ -79,18 +89,17 @@ fn built() -> PathBuf {
     program.with_file_name("libfake_nvml.so")
 }
 
-/// Makes a symbol one that nobody can ask for, by writing over its name. The dynamic linker compares names in the
+/// Makes symbols ones that nobody can ask for, by writing over their names. The dynamic linker compares names in the
 /// end, whatever its hash table says, so what is asked for is not found: as in a library of an older driver.
-fn hide(image: &mut [u8], symbol: &str) {
-    let name = [b"\0", symbol.as_bytes(), b"\0"].concat();
-    let places: Vec<usize> = image
-        .windows(name.len())
-        .enumerate()
-        .filter(|(_, bytes)| *bytes == name)
-        .map(|(place, _)| place)
-        .collect();
-    assert!(!places.is_empty(), "the fake NVML has no {symbol} to hide");
-    for place in places {
-        image[place + 1] = b'-';
+fn hide(image: &mut [u8], symbols: &[&str]) {
+    let mut found = BTreeSet::new();
+    for text in image.split_mut(|byte| *byte == 0) {
+        if let Some(symbol) = symbols.iter().find(|symbol| symbol.as_bytes() == text) {
+            found.insert(*symbol);
+            text[0] = b'-';
+        }
+    }
+    for symbol in symbols {
+        assert!(found.contains(symbol), "the fake NVML has no {symbol} to hide");
     }
 }

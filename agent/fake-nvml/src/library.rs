@@ -4,7 +4,7 @@ use std::{
     ffi::{CStr, OsStr},
     fs::{self, Metadata},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     ptr,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Calls come in bursts: one look at the file serves a burst, so that a call costs next to nothing.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 static LIBRARY: LazyLock<Mutex<Library>> = LazyLock::new(|| Mutex::new(Library::load()));
 
@@ -146,6 +146,11 @@ impl Library {
 
     pub(crate) fn moment(&self) -> Moment {
         Moment { script: Arc::clone(&self.script), seconds: self.loaded.elapsed().as_secs_f64() }
+    }
+
+    /// Where the script is.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     fn look(&mut self) {

@@ -5,6 +5,7 @@
 mod agent;
 mod blender;
 mod configuration;
+mod exposition;
 mod gpus;
 mod measurements;
 mod outbox;
