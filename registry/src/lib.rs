@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod peer;
 pub mod tasks;
+pub mod tenant;
 pub mod trace;
 pub mod workers;
 
@@ -51,6 +52,7 @@ pub struct App {
     pub presence: Arc<workers::Presence>,
     pub wakeup: tasks::Wakeup,
     pub metrics: Arc<metrics::Metrics>,
+    pub prometheus: Option<Arc<tenant::Upstream>>,
     pub shutdown: CancellationToken,
 }
 
@@ -67,6 +69,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(earnings::routes())
         .merge(discovery::routes())
         .merge(metrics::routes())
+        .merge(tenant::routes())
 }
 
 /// The API as an OpenAPI 3.1 document.
@@ -136,11 +139,13 @@ async fn open(
     let db = Db::open(&settings.database.database).await?;
     let blobs = Blobs::open(&settings.blobs, clock.clone())?;
     let presence = workers::Presence::load(&db).await?;
+    let prometheus = settings.prometheus_url.clone().map(tenant::Upstream::new).transpose()?;
     Ok(App {
         public_url: settings.public_url(listening_on)?,
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
         metrics: Arc::new(metrics::Metrics::new(clock.now())?),
+        prometheus: prometheus.map(Arc::new),
         settings: Arc::new(settings),
         db,
         clock,

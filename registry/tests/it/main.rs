@@ -17,4 +17,5 @@ mod ledger;
 mod metrics;
 mod openapi;
 mod tasks;
+mod tenant;
 mod workers;
