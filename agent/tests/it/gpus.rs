@@ -404,6 +404,22 @@ async fn an_error_hides_just_what_it_is_about() {
     assert_eq!(gone, [format!("{state} 2"), format!("{power} 187.42")]);
 }
 
+/// Where the fields with these times are missing and others are there.
+#[tokio::test]
+async fn throttle_times_come_by_the_older_call_too() {
+    let mut machine = Machine::start("geforce", "").await;
+    let times = "pictor_gpu_throttle_seconds_total";
+    assert_eq!(machine.value(times, 0, "reason=\"thermal\"").await, None, "the fields have no such time");
+    machine.fake.change(|script| {
+        let fields = script["gpu"][0]["fields"].as_table_mut().unwrap();
+        fields.retain(|id, _| id == "186" || id == "230");
+    });
+    machine.wait_for_value(times, 0, "reason=\"thermal\"", 0.0).await;
+    assert_eq!(machine.value(times, 0, "reason=\"sw_power_cap\"").await, Some(1.234_567_89));
+    assert_eq!(machine.value(times, 0, "reason=\"sw_thermal\"").await, None);
+    assert_eq!(machine.value("pictor_gpu_power_watts", 0, "type=\"instant\"").await, Some(191.3));
+}
+
 #[tokio::test]
 async fn programs_and_traffic_are_shown_when_asked_for() {
     let mut machine = Machine::start("geforce", "gpu_processes = true\npcie_throughput = true\n").await;

@@ -74,10 +74,6 @@ impl Fields {
         Fields(known.collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn get(&self, number: u32) -> Option<f64> {
         self.0.iter().find(|(other, _)| *other == number).map(|(_, value)| *value)
     }

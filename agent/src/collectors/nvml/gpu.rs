@@ -343,10 +343,11 @@ fn memory_of_old_driver(device: &Device<'_>) -> Option<[u64; 3]> {
     Some([memory.total, memory.free, memory.used])
 }
 
-/// From the fields or, where the driver has none, from the older call.
+/// From the fields or, where the GPU has none of these, from the older call.
 fn throttle_seconds(device: &Device<'_>, fields: &Fields, answers: &Answers) -> Vec<Part> {
-    if !fields.is_empty() {
-        return fields.throttle_seconds();
+    let seconds = fields.throttle_seconds();
+    if !seconds.is_empty() {
+        return seconds;
     }
     let policies = [
         ("sw_power_cap", PerformancePolicy::Power),
