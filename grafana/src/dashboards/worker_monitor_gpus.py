@@ -114,8 +114,8 @@ def _other() -> list[Any]:
         graph(
             Text(
                 "Share of time throttled",
-                "From the driver's own counters, by reason, of the GPU that has most of it. Thermal reasons above 0 cost "
-                "earnings: see Economics.",
+                "From the driver's own counters, by reason, of the GPU that has most of it. Thermal reasons above 0 "
+                "cost earnings: see Economics.",
             ),
             Look("percentunit", decimals=0, minimum=0, maximum=1),
             queries.THROTTLED_SHARE,

@@ -8,11 +8,12 @@ NAMED = "* on (account, worker_id) group_left (worker_name) worker:name:info"
 
 _PARAMS = {**WORKERS_FILTER, "limit": str(PAGE_ROWS), "cursor": "${page}"}
 
-# A mean or maximum of nothing is null, not 0.
+# A mean or maximum of nothing is null, not 0. The heartbeat is a number, for a join drops all times but its own.
 _SELECT = """
 def known(f): map(f) | map(select(. != null));
 def mean: if length == 0 then null else add / length end;
 def share(used; total): if used == null or total == null or total == 0 then null else used / total end;
+def unix_millis: if . == null then null else (sub("[.][0-9]+Z"; "Z") | fromdate * 1000) end;
 [.items[] | {
   "worker_id": .id,
   "Worker": .name,
@@ -28,7 +29,7 @@ def share(used; total): if used == null or total == null or total == 0 then null
   "Task": .task.task_id,
   "Progress": .task.progress_ratio,
   "Remaining": .task.remaining_seconds,
-  "Heartbeat": .last_heartbeat_at,
+  "Heartbeat": (.last_heartbeat_at | unix_millis),
   "Online": .availability_ratio,
   "Version": .agent_version,
   "Tags": (.tags | join(", "))
@@ -46,10 +47,10 @@ _COLUMNS = (
     ("RAM", "number"),
     ("Hottest", "number"),
     ("Slots busy", "string"),
-    ("Task", "string"),
     ("Progress", "number"),
     ("Remaining", "number"),
-    ("Heartbeat", "timestamp"),
+    ("Heartbeat", "number"),
+    ("Task", "string"),
     ("Online", "number"),
     ("Version", "string"),
     ("Tags", "string"),
