@@ -10,10 +10,14 @@ use std::{
 };
 
 use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
+use pictor_telemetry::TelemetryArgs;
 use serde::Deserialize;
 use url::Url;
 
-use crate::blender::{Limits, Places, sandbox};
+use crate::{
+    blender::{Limits, Places, sandbox},
+    economics,
+};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9850";
 const SCENE_CACHE_BYTES_DEFAULT: u64 = 20 << 30;
@@ -24,9 +28,8 @@ const INTERVAL_SECONDS_MIN: f64 = 0.1;
 #[derive(Debug, clap::Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// What to log: error, warn, info, debug, or a filter such as `info,pictor_agent::outbox=debug`
-    #[arg(long, global = true, env = "PICTOR_LOG", default_value = "info", value_name = "FILTER")]
-    pub log: String,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -76,6 +79,9 @@ pub struct DoctorFlags {
     /// The result as JSON, for programs
     #[arg(long, env = "PICTOR_JSON")]
     pub json: bool,
+    /// Expect the GPUs that are there now, and no longer those that were taken out
+    #[arg(long, env = "PICTOR_ACCEPT_GPUS")]
+    pub accept_gpus: bool,
 }
 
 /// Why there is no usable configuration. The agent exits with 78.
@@ -115,6 +121,8 @@ struct File {
     sandbox: SandboxTable,
     #[serde(default)]
     metrics: MetricsTable,
+    #[serde(default)]
+    economics: economics::Table,
 }
 
 impl File {
@@ -174,6 +182,13 @@ struct SandboxTable {
 struct MetricsTable {
     nvml_library: Option<PathBuf>,
     gpu_interval_seconds: Option<f64>,
+    gpu_idle_interval_seconds: Option<f64>,
+    #[serde(default)]
+    pcie_throughput: bool,
+    #[serde(default)]
+    gpu_processes: bool,
+    #[serde(default)]
+    dcgm_names: bool,
     host_interval_seconds: Option<f64>,
     token_file: Option<PathBuf>,
     #[serde(default)]
@@ -195,6 +210,7 @@ pub struct Config {
     /// `wall` is each task's own.
     pub limits: Limits,
     pub metrics: MetricsConfig,
+    pub economics: economics::Settings,
 }
 
 /// Whose work this is and where it comes from. Its `Debug` form hides the token.
@@ -211,6 +227,11 @@ impl fmt::Debug for Identity {
 pub struct MetricsConfig {
     pub nvml_library: Option<PathBuf>,
     pub gpu_interval: Duration,
+    /// Once no GPU has had anything to do for a while.
+    pub gpu_idle_interval: Duration,
+    pub pcie_throughput: bool,
+    pub gpu_processes: bool,
+    pub dcgm_names: bool,
     pub host_interval: Duration,
     pub access: MetricsAccess,
 }
@@ -262,6 +283,10 @@ impl Config {
             wall: usual.wall,
         };
         let metrics = metrics(&path, file.metrics, listen)?;
+        let economics = file
+            .economics
+            .settings()
+            .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
         Ok(Config {
             identity: Identity(worker),
             listen,
@@ -276,6 +301,7 @@ impl Config {
             sandbox: sandbox_settings,
             limits,
             metrics,
+            economics,
             path,
         })
     }
@@ -356,7 +382,11 @@ fn metrics(path: &Path, table: MetricsTable, listen: SocketAddr) -> Result<Metri
     Ok(MetricsConfig {
         nvml_library: table.nvml_library,
         gpu_interval: interval("gpu_interval_seconds", table.gpu_interval_seconds, 1.0)?,
-        host_interval: interval("host_interval_seconds", table.host_interval_seconds, 5.0)?,
+        gpu_idle_interval: interval("gpu_idle_interval_seconds", table.gpu_idle_interval_seconds, 10.0)?,
+        pcie_throughput: table.pcie_throughput,
+        gpu_processes: table.gpu_processes,
+        dcgm_names: table.dcgm_names,
+        host_interval: interval("host_interval_seconds", table.host_interval_seconds, 1.0)?,
         access,
     })
 }

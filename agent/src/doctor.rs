@@ -1,71 +1,50 @@
 //! `pictor-agent doctor`: looks at everything a worker needs and says what to do about what is missing.
 
-use std::{fs, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 
+use anyhow::Context;
 use pictor_protocol::LeaseRequest;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    blender::{Sandbox, detect, sandbox},
+    blender::{Sandbox, detect},
     collectors::nvml,
-    config::{Config, ConfigError, DeviceChoice},
+    config::{Config, ConfigError, DeviceChoice, MetricsAccess},
+    health::{Check, Finding, Status, findings},
     readiness,
     registry::{CallError, Registry},
 };
 
-/// Leases are counted from when a call is sent, so a wrong clock costs no money, but it blurs every graph.
-const CLOCK_SKEW_SECONDS_MAX: f64 = 5.0;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    Warn,
-    Fail,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    status: Status,
-    found: String,
-    /// What to do about it.
-    advice: Option<String>,
-}
-
-impl Check {
-    fn ok(name: &'static str, found: impl Into<String>) -> Check {
-        Check { name, status: Status::Ok, found: found.into(), advice: None }
-    }
-
-    fn warn(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Check {
-        Check { name, status: Status::Warn, found: found.into(), advice: Some(advice.into()) }
-    }
-
-    fn fail(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Check {
-        Check { name, status: Status::Fail, found: found.into(), advice: Some(advice.into()) }
-    }
-}
+const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Report {
     healthy: bool,
-    checks: Vec<Check>,
+    checks: Vec<Finding>,
 }
 
-/// Prints what it found; false if anything keeps this worker from earning.
-pub async fn examine(config: Result<Config, ConfigError>, json: bool) -> anyhow::Result<bool> {
+/// Prints what it found; false if anything keeps this worker from earning. With `accept_gpus`, the GPUs that are
+/// there now are those expected from now on.
+pub async fn examine(
+    config: Result<Config, ConfigError>,
+    json: bool,
+    accept_gpus: bool,
+) -> anyhow::Result<bool> {
+    if let Ok(config) = &config
+        && accept_gpus
+    {
+        nvml::forget(&config.data).context("the GPUs cannot be accepted")?;
+    }
     let checks = match config {
         Ok(config) => examine_machine(&config).await,
         Err(error) => {
             let advice =
                 "correct the file, or import the worker's config file again; then the rest can be checked";
-            vec![Check::fail("config", error.to_string(), advice)]
+            vec![Finding::fail(Check::Config, error.to_string(), advice)]
         }
     };
-    let healthy = checks.iter().all(|check| check.status != Status::Fail);
+    let healthy = checks.iter().all(|finding| finding.status != Status::Fail);
     let report = Report { healthy, checks };
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -76,144 +55,139 @@ pub async fn examine(config: Result<Config, ConfigError>, json: bool) -> anyhow:
 }
 
 fn print(report: &Report) {
-    for Check { name, status, found, advice } in &report.checks {
+    for Finding { check, status, found, advice } in &report.checks {
         let word = match status {
             Status::Ok => "ok",
             Status::Warn => "warn",
             Status::Fail => "FAIL",
         };
-        println!("{word:4}  {name:9}  {found}");
+        println!("{word:4}  {:14}  {found}", check.as_str());
         if let Some(advice) = advice {
-            println!("{:17}to do: {advice}", "");
+            println!("{:22}to do: {advice}", "");
         }
     }
 }
 
-async fn examine_machine(config: &Config) -> Vec<Check> {
+async fn examine_machine(config: &Config) -> Vec<Finding> {
     let identity = &config.identity.0;
     let whose =
         format!("{}: worker {} ({})", config.path.display(), identity.worker_name, identity.worker_id);
-    let mut checks = vec![Check::ok("config", whose), data(&config.data), disk(&config.data)];
+    let mut checks =
+        vec![Finding::ok(Check::Config, whose), data(&config.data), findings::disk(&config.data)];
     checks.push(blender(config).await);
     checks.push(isolation(config).await);
-    checks.push(gpu(config).await);
+    checks.push(gpus(config).await);
+    checks.extend(watched(config).await);
     match Registry::new(identity) {
         Ok(registry) => checks.extend(line(&registry).await),
         Err(error) => {
-            checks.push(Check::fail("registry", error.to_string(), "import the worker's config file again"));
+            checks.push(Finding::fail(
+                Check::Registry,
+                error.to_string(),
+                "import the worker's config file again",
+            ));
         }
     }
     checks
 }
 
-fn data(folder: &Path) -> Check {
+fn data(folder: &Path) -> Finding {
     let written = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder).map(drop));
     match written {
-        Ok(()) => Check::ok("data", format!("{} can be written", folder.display())),
-        Err(error) => Check::fail(
-            "data",
+        Ok(()) => Finding::ok(Check::Data, format!("{} can be written", folder.display())),
+        Err(error) => Finding::fail(
+            Check::Data,
             format!("{} cannot be written: {error}", folder.display()),
             "choose another folder with --data, or run as a user who may write there",
         ),
     }
 }
 
-fn disk(folder: &Path) -> Check {
-    match (readiness::disk_shortage(folder), readiness::disk_free_bytes(folder)) {
-        (Some(_), free) => Check::fail(
-            "disk",
-            format!("{} MB free", free.unwrap_or(0) >> 20),
-            "make room, or choose another disk with --data",
-        ),
-        (None, Some(free)) => Check::ok("disk", format!("{} GB free", free >> 30)),
-        (None, None) => Check::warn("disk", "free space is not known", "see the check of the data folder"),
-    }
-}
-
-async fn blender(config: &Config) -> Check {
+async fn blender(config: &Config) -> Finding {
     let detection = detect(&config.places).await;
-    match readiness::choose(&config.places, &detection) {
-        Ok(found) => Check::ok("blender", format!("Blender {} ({})", found.version, found.path.display())),
-        Err(reason) => Check::fail(
-            "blender",
-            reason,
-            "install Blender 3.4 or newer, or name one with --blender or `path` under [blender]",
-        ),
-    }
+    let chosen = readiness::choose(&config.places, &detection);
+    findings::blender(chosen.as_ref().map_err(String::as_str))
 }
 
-async fn isolation(config: &Config) -> Check {
-    match Sandbox::probe(config.sandbox.clone()).await {
-        Ok(found) if found.mode() == sandbox::Mode::Off => Check::warn(
-            "sandbox",
-            "it is off: strangers' scenes run with this user's rights",
-            "write `mode = \"bubblewrap\"` under [sandbox], unless something else isolates this machine",
-        ),
-        Ok(_) => Check::ok("sandbox", "bubblewrap holds: a program was run in it"),
-        Err(error) => {
-            let advice = "do what the message says; until then this machine takes no tasks";
-            Check::fail("sandbox", error.to_string(), advice)
-        }
-    }
+async fn isolation(config: &Config) -> Finding {
+    let probed = Sandbox::probe(config.sandbox.clone()).await.map_err(|error| error.to_string());
+    findings::sandbox(probed.as_ref().map_err(String::as_str))
 }
 
-async fn gpu(config: &Config) -> Check {
+async fn gpus(config: &Config) -> Finding {
     let library = config.metrics.nvml_library.clone();
-    let measured = tokio::task::spawn_blocking(move || nvml::measure_once(library.as_deref())).await;
-    let found = match measured {
-        Ok(Ok(gpus)) if !gpus.is_empty() => {
-            let names = gpus.iter().map(|gpu| gpu.name.clone().unwrap_or_else(|| gpu.uuid.clone()));
-            let driver = gpus.iter().find_map(|gpu| gpu.driver_version.clone()).unwrap_or_default();
-            let names = names.collect::<Vec<_>>().join(", ");
-            return Check::ok("gpu", format!("{names}, driver {driver}"));
-        }
-        Ok(Ok(_)) => "NVML shows no GPU".to_owned(),
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(error) => error.to_string(),
+    let measured = tokio::task::spawn_blocking(move || nvml::measure_once(library)).await;
+    let (visible, reason) = match measured {
+        Ok(Ok(gpus)) => (gpus, "NVML shows no GPU".to_owned()),
+        Ok(Err(error)) => (Vec::new(), format!("{error:#}")),
+        Err(error) => (Vec::new(), error.to_string()),
     };
+    let missing = nvml::missing(&config.data, &visible);
+    if !missing.is_empty() {
+        return findings::gpus(visible.len(), &missing);
+    }
+    if !visible.is_empty() {
+        let names = visible.iter().map(|gpu| gpu.name.clone().unwrap_or_else(|| gpu.uuid.clone()));
+        let driver = visible.iter().find_map(|gpu| gpu.driver_version.clone()).unwrap_or_default();
+        let names = names.collect::<Vec<_>>().join(", ");
+        return Finding::ok(Check::Gpus, format!("{names}, driver {driver}"));
+    }
     let advice = "install the NVIDIA driver to render on a GPU";
     match config.device {
-        DeviceChoice::Gpu => Check::fail("gpu", found, advice),
-        DeviceChoice::Cpu => Check::ok("gpu", "not used: `device = \"cpu\"`"),
-        DeviceChoice::Auto => Check::warn("gpu", format!("{found}; tasks render on the CPU"), advice),
+        DeviceChoice::Gpu => Finding::fail(Check::Gpus, reason, advice),
+        DeviceChoice::Cpu => Finding::ok(Check::Gpus, "not used: `device = \"cpu\"`"),
+        DeviceChoice::Auto => {
+            Finding::warn(Check::Gpus, format!("{reason}; tasks render on the CPU"), advice)
+        }
     }
+}
+
+/// What only a running agent knows: it has watched the GPUs and its tasks. Nothing if none runs.
+async fn watched(config: &Config) -> Vec<Finding> {
+    let asked = async {
+        let client = reqwest::Client::builder().no_proxy().timeout(AGENT_TIMEOUT).build()?;
+        let mut listen = config.listen;
+        if listen.ip().is_unspecified() {
+            listen.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let mut call = client.get(format!("http://{listen}/health"));
+        if let MetricsAccess::Bearer(token) = &config.metrics.access {
+            call = call.bearer_auth(token);
+        }
+        call.send().await?.error_for_status()?.json::<Vec<Finding>>().await
+    };
+    let found = asked.await.unwrap_or_default();
+    let only = [Check::GpuFallback, Check::GpuThrottling, Check::GpuXid];
+    found.into_iter().filter(|finding| only.contains(&finding.check)).collect()
 }
 
 /// Reachable, clock, token.
-async fn line(registry: &Registry) -> Vec<Check> {
+async fn line(registry: &Registry) -> Vec<Finding> {
     let url = registry.url();
     let skew = match registry.clock_skew().await {
         Ok(skew) => skew,
         Err(error) => {
             let advice = "is the address right (`registry` in the config file), is the network up, is the registry running?";
-            return vec![Check::fail("registry", format!("{url} cannot be reached: {error}"), advice)];
+            return vec![Finding::fail(Check::Registry, format!("{url} cannot be reached: {error}"), advice)];
         }
     };
-    let mut checks = vec![Check::ok("registry", format!("{url} answers"))];
-    checks.push(match skew {
-        Some(skew) if skew.abs() > CLOCK_SKEW_SECONDS_MAX => Check::warn(
-            "clock",
-            format!("this machine is {:.0} s {}", skew.abs(), if skew > 0.0 { "ahead" } else { "behind" }),
-            "let the system set its clock: `timedatectl set-ntp true`",
-        ),
-        Some(_) => Check::ok("clock", "as the registry's"),
-        None => Check::warn("clock", "the registry tells no time", "nothing, if the clock is right"),
-    });
+    let mut checks = vec![Finding::ok(Check::Registry, format!("{url} answers"))];
+    checks.push(findings::clock(skew));
     // Asks for no slot, so it gets no task.
     let ask =
         LeaseRequest { ask_id: Uuid::now_v7().simple().to_string(), slots: Vec::new(), wait_seconds: 0 };
     checks.push(match registry.leases(&ask).await {
         // That it asked for nothing can be refused only once it is known who asks.
         Ok(_) | Err(CallError::Refused { .. } | CallError::LeaseLost(_)) => {
-            Check::ok("token", "the registry accepts it")
+            Finding::ok(Check::Token, "the registry accepts it")
         }
-        Err(CallError::Retry { reason, .. }) => Check::fail(
-            "token",
+        Err(CallError::Retry { reason, .. }) => Finding::fail(
+            Check::Token,
             format!("the registry did not say: {reason}"),
             "try again when the registry is well",
         ),
-        Err(error @ (CallError::Unauthorized(_) | CallError::DuplicateWorker(_))) => Check::fail(
-            "token",
+        Err(error @ (CallError::Unauthorized(_) | CallError::DuplicateWorker(_))) => Finding::fail(
+            Check::Token,
             error.to_string(),
             "download the worker's config file and import it on the one machine that should have it",
         ),

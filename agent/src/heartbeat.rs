@@ -9,10 +9,15 @@ use std::{
 
 use pictor_protocol::{AttemptReport, Cpu, Earned, Gpu, HeartbeatRequest, HeartbeatResponse, LeaseState};
 use tokio::sync::{Notify, watch};
+use tracing::{Instrument, info_span};
 
 use crate::{
     backoff::Backoff,
-    collectors::{host::HostSample, nvml::GpuSample},
+    collectors::{
+        host::HostSample,
+        nvml::{GpuSample, Gpus},
+    },
+    health::{Finding, Health},
     machine::{self, Machine},
     outbox::Outbox,
     readiness::{Readiness, Verdict},
@@ -49,6 +54,8 @@ pub struct Connection {
     pub last_success_seconds: Option<f64>,
     /// Whether the registry was told that this worker accepts tasks: asked before, it would let the asker wait.
     pub accepts_told: bool,
+    /// How far this machine's clock is ahead of the registry's.
+    pub skew_seconds: Option<f64>,
 }
 
 impl Connection {
@@ -65,7 +72,8 @@ pub struct Heartbeat {
     pub slots: Arc<Slots>,
     pub outbox: Arc<Outbox>,
     pub readiness: Arc<Readiness>,
-    pub gpus: watch::Receiver<Option<Vec<GpuSample>>>,
+    pub health: Arc<Health>,
+    pub gpus: watch::Receiver<Option<Gpus>>,
     pub host: watch::Receiver<Option<HostSample>>,
     pub connection: watch::Sender<Connection>,
     pub earned: watch::Sender<Option<Earned>>,
@@ -81,11 +89,11 @@ impl Heartbeat {
         let mut readiness = self.readiness.subscribe();
         loop {
             readiness.mark_unchanged();
-            let request = self.request(false).await;
-            match self.registry.heartbeat(&request).await {
-                Ok(response) => {
+            let (accepts_tasks, answer) = self.beat(false).instrument(info_span!("heartbeat")).await;
+            match answer {
+                Ok((response, skew_seconds)) => {
                     backoff.reset();
-                    self.heard(&response, request.accepts_tasks);
+                    self.heard(&response, skew_seconds, accepts_tasks);
                     interval = Duration::from_secs(response.heartbeat_seconds.max(1).into());
                     tokio::select! {
                         () = tokio::time::sleep(interval) => {}
@@ -107,25 +115,32 @@ impl Heartbeat {
         }
     }
 
+    /// One heartbeat: whether it said that this worker accepts tasks, and the answer.
+    async fn beat(&self, stopping: bool) -> (bool, Result<(HeartbeatResponse, Option<f64>), CallError>) {
+        let request = self.request(stopping).await;
+        (request.accepts_tasks, self.registry.heartbeat(&request).await)
+    }
+
     /// Says that the worker stops on purpose.
     pub async fn goodbye(&self) {
         if !self.connection.borrow().is_up() {
             return;
         }
-        let goodbye = async { self.registry.heartbeat(&self.request(true).await).await };
+        let goodbye = self.beat(true).instrument(info_span!("heartbeat"));
         match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
-            Ok(Ok(_)) => tracing::info!("said goodbye to the registry"),
-            Ok(Err(error)) => tracing::warn!(%error, "could not say goodbye to the registry"),
+            Ok((_, Ok(_))) => tracing::info!("said goodbye to the registry"),
+            Ok((_, Err(error))) => tracing::warn!(%error, "could not say goodbye to the registry"),
             Err(_) => tracing::warn!("could not say goodbye to the registry in time"),
         }
     }
 
-    fn heard(&self, response: &HeartbeatResponse, accepts_told: bool) {
+    fn heard(&self, response: &HeartbeatResponse, skew_seconds: Option<f64>, accepts_told: bool) {
         let before = self.connection.borrow().line.clone();
         self.connection.send_replace(Connection {
             line: Line::Up,
             last_success_seconds: Some(unix_seconds()),
             accepts_told,
+            skew_seconds,
         });
         if before != Line::Up {
             tracing::info!("connected to {} as worker {}", self.registry.url(), response.worker_name);
@@ -172,7 +187,7 @@ impl Heartbeat {
         let refusal = match &probed.verdict {
             Verdict::Ready(_) => None,
             Verdict::Probing => Some("the agent is starting".to_owned()),
-            Verdict::Refused(reason) => Some(reason.clone()),
+            Verdict::Refused { reason, .. } => Some(reason.clone()),
         };
         // Looks a name up, which can take its time.
         let url = self.registry.url().clone();
@@ -194,9 +209,10 @@ impl Heartbeat {
             cpu: host.as_ref().map(cpu),
             memory_total_bytes: host.as_ref().map(|host| host.memory_total_bytes),
             memory_used_bytes: host.as_ref().map(|host| host.memory_used_bytes),
-            gpus: gpus.into_iter().map(gpu).collect(),
+            gpus: gpus.visible.into_iter().map(gpu).collect(),
             slots: self.slots.reported(),
             attempts: self.attempts(),
+            health: self.health.findings().iter().filter_map(Finding::report).collect(),
         }
     }
 

@@ -7,6 +7,9 @@ pub mod blender;
 pub mod collectors;
 pub mod config;
 pub mod doctor;
+pub mod economics;
+pub mod eta;
+pub mod health;
 pub mod heartbeat;
 pub mod import;
 pub mod machine;
@@ -46,6 +49,8 @@ use collectors::{
     render::Counters,
 };
 use config::{Config, DeviceChoice};
+use economics::Economics;
+use health::Health;
 use heartbeat::{Connection, Heartbeat};
 use machine::Machine;
 use outbox::{Outbox, sender::Sender};
@@ -65,13 +70,24 @@ const GPUS_TIMEOUT: Duration = Duration::from_secs(20);
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _lock = open_data(&config.data)?;
     let listener = bind(config.listen).await?;
-    let Agent { routes, probe, readiness, heartbeat, sender, runner, threads: _threads } =
-        assemble(config, listener.local_addr()?).await?;
+    let Agent {
+        routes,
+        probe,
+        readiness,
+        health,
+        watched,
+        heartbeat,
+        sender,
+        runner,
+        economics,
+        threads: _threads,
+    } = assemble(config, listener.local_addr()?).await?;
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();
     loops.spawn(async move { axum::serve(listener, routes).await.err().map(|error| error.to_string()) });
     loops.spawn(async move { match readiness.watch(&probe).await {} });
+    loops.spawn(async move { match health.watch(&watched).await {} });
     loops.spawn({
         let heartbeat = Arc::clone(&heartbeat);
         async move { match heartbeat.run().await {} }
@@ -98,6 +114,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     flush(&runner).await;
     loops.shutdown().await;
     heartbeat.goodbye().await;
+    economics.save();
     result
 }
 
@@ -106,9 +123,12 @@ struct Agent {
     routes: Router,
     probe: Probe,
     readiness: Arc<Readiness>,
+    health: Arc<Health>,
+    watched: health::Sources,
     heartbeat: Arc<Heartbeat>,
     sender: Sender,
     runner: Arc<Runner>,
+    economics: Arc<Economics>,
     threads: Threads,
 }
 
@@ -122,7 +142,9 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         SceneCache::open(&config.data.join("cache/scenes"), config.scene_cache_bytes, Arc::clone(&counters));
     let scenes = Arc::new(scenes.context("cannot read the scene cache")?);
     let slots = Arc::new(Slots::new(devices(&config).await));
+    let economics = Arc::new(Economics::open(config.economics, &config.data)?);
     let readiness = Arc::new(Readiness::new());
+    let health = Arc::new(Health::default());
     let news = Arc::new(Notify::new());
     let (gpus, host) = (watch::Sender::new(None), watch::Sender::new(None));
     let (connection, earned) = (watch::Sender::new(Connection::default()), watch::Sender::new(None));
@@ -149,6 +171,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
     let sender = runner.sender();
     let (sampler, threads) = Sampler::start(collectors::all(Sources {
         metrics: config.metrics.clone(),
+        data: runner.data.clone(),
         gpus: gpus.clone(),
         host: host.clone(),
         hostname: machine.hostname.clone(),
@@ -158,7 +181,17 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         counters,
         connection: connection.subscribe(),
         earned: earned.subscribe(),
+        economics: Arc::clone(&economics),
+        health: Arc::clone(&health),
     })?)?;
+    let watched = health::Sources {
+        data: runner.data.clone(),
+        slots: Arc::clone(&slots),
+        readiness: Arc::clone(&readiness),
+        gpus: gpus.subscribe(),
+        connection: connection.subscribe(),
+        news: Arc::clone(&news),
+    };
     let heartbeat = Arc::new(Heartbeat {
         registry,
         machine,
@@ -166,6 +199,7 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
         slots,
         outbox,
         readiness: Arc::clone(&readiness),
+        health: Arc::clone(&health),
         gpus: gpus.subscribe(),
         host: host.subscribe(),
         connection,
@@ -174,12 +208,15 @@ async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
     });
     tracing::info!("serving http://{listen}/metrics, data in {}", runner.data.display());
     Ok(Agent {
-        routes: server::routes(sampler, config.metrics.access),
+        routes: server::routes(sampler, Arc::clone(&health), config.metrics.access),
         probe,
         readiness,
+        health,
+        watched,
         heartbeat,
         sender,
         runner,
+        economics,
         threads,
     })
 }
@@ -221,7 +258,7 @@ async fn devices(config: &Config) -> Vec<Device> {
         return vec![Device::Cpu];
     }
     let library = config.metrics.nvml_library.clone();
-    let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library.as_deref()));
+    let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library));
     let gpus: Vec<GpuSample> = match tokio::time::timeout(GPUS_TIMEOUT, measuring).await {
         Ok(Ok(Ok(gpus))) => gpus,
         Ok(Ok(Err(error))) => {
@@ -233,7 +270,11 @@ async fn devices(config: &Config) -> Vec<Device> {
             Vec::new()
         }
     };
-    let device = |gpu: GpuSample| Device::Gpu { minor: gpu.minor.unwrap_or(gpu.index), uuid: gpu.uuid };
+    let device = |gpu: GpuSample| Device::Gpu {
+        minor: gpu.minor.unwrap_or(gpu.index),
+        index: gpu.index,
+        uuid: gpu.uuid,
+    };
     match gpus.is_empty() {
         true if config.device == DeviceChoice::Auto => vec![Device::Cpu],
         _ => gpus.into_iter().map(device).collect(),

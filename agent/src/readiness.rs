@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::{
     blender::{Detection, Installed, Places, Sandbox, detect, sandbox},
     config::DeviceChoice,
+    health::Check,
 };
 
 const PROBE_AGAIN: Duration = Duration::from_secs(60);
@@ -31,8 +32,11 @@ pub enum Verdict {
     /// Not yet known.
     Probing,
     Ready(Arc<Tools>),
-    /// Why not, and what to do.
-    Refused(String),
+    /// What keeps it, and what to do.
+    Refused {
+        check: Check,
+        reason: String,
+    },
 }
 
 /// The state of this machine, as last probed.
@@ -73,9 +77,9 @@ impl Readiness {
     }
 
     /// A task showed that this machine cannot render at present. The next probe may find otherwise.
-    pub fn fault(&self, reason: String) {
+    pub fn fault(&self, check: Check, reason: String) {
         tracing::error!("taking no tasks for a minute: {reason}");
-        self.state.send_modify(|probed| probed.verdict = Verdict::Refused(reason));
+        self.state.send_modify(|probed| probed.verdict = Verdict::Refused { check, reason });
     }
 
     /// Probes until ready, and again a minute after every fault. Runs for ever.
@@ -97,17 +101,17 @@ impl Readiness {
                         tracing::warn!("the sandbox is off: strangers' scenes run with this user's rights");
                     }
                 }
-                Verdict::Refused(reason) if last_reason.as_ref() != Some(reason) => {
+                Verdict::Refused { reason, .. } if last_reason.as_ref() != Some(reason) => {
                     tracing::error!("taking no tasks: {reason}");
                     last_reason = Some(reason.clone());
                 }
-                Verdict::Refused(_) | Verdict::Probing => {}
+                Verdict::Refused { .. } | Verdict::Probing => {}
             }
             let is_ready = matches!(probed.verdict, Verdict::Ready(_));
             self.state.send_replace(probed);
             if is_ready {
                 // Fails only when the sender is gone, and that is ours.
-                let _ = state.wait_for(|probed| matches!(probed.verdict, Verdict::Refused(_))).await;
+                let _ = state.wait_for(|probed| matches!(probed.verdict, Verdict::Refused { .. })).await;
             }
             tokio::time::sleep(PROBE_AGAIN).await;
         }
@@ -133,24 +137,23 @@ impl Probe {
             .collect();
         let verdict = match self.tools(&detection).await {
             Ok(tools) => Verdict::Ready(Arc::new(tools)),
-            Err(reason) => Verdict::Refused(reason),
+            Err((check, reason)) => Verdict::Refused { check, reason },
         };
         Probed { blender, verdict }
     }
 
-    async fn tools(&self, detection: &Detection) -> Result<Tools, String> {
-        let blender = choose(&self.places, detection)?;
+    async fn tools(&self, detection: &Detection) -> Result<Tools, (Check, String)> {
+        let blender = choose(&self.places, detection).map_err(|reason| (Check::Blender, reason))?;
         if self.slots == 0 && self.device == DeviceChoice::Gpu {
-            return Err(
-                "NVML shows no GPU, and `device = \"gpu\"` under [blender] allows nothing else: install the \
-                        NVIDIA driver, or write `device = \"cpu\"`; then restart the agent"
-                    .to_owned(),
-            );
+            let reason = "NVML shows no GPU, and `device = \"gpu\"` under [blender] allows nothing else: install the \
+                          NVIDIA driver, or write `device = \"cpu\"`; then restart the agent";
+            return Err((Check::Gpus, reason.to_owned()));
         }
         if let Some(shortage) = disk_shortage(&self.data) {
-            return Err(shortage);
+            return Err((Check::Disk, shortage));
         }
-        let sandbox = Sandbox::probe(self.sandbox.clone()).await.map_err(|error| error.to_string())?;
+        let sandbox = Sandbox::probe(self.sandbox.clone()).await;
+        let sandbox = sandbox.map_err(|error| (Check::Sandbox, error.to_string()))?;
         Ok(Tools { blender, sandbox })
     }
 }

@@ -32,6 +32,12 @@ const LAST_SUCCESS: Family = Family::gauge(
 );
 pub const FAMILIES: [Family; 3] = [SUCCESS, DURATION, LAST_SUCCESS];
 
+/// A collector that does not come back for this long, and for this many of its intervals, hangs.
+const STALE_AFTER: Duration = Duration::from_secs(30);
+const STALE_INTERVALS: u32 = 5;
+/// How often a collector that waits is asked whether its interval has changed.
+const INTERVAL_LOOK: Duration = Duration::from_secs(1);
+
 /// The beginning of a gzip file: deflate, no name, no time.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// An empty last block.
@@ -61,13 +67,23 @@ struct Part {
     /// `None` until its first measurement.
     health: Option<Health>,
     body: Arc<Encoded>,
+    /// When its last measurement is too old to be shown: its thread hangs.
+    stale_at: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct State {
     parts: Vec<Part>,
-    /// The health of all, encoded: one family must stand in one place.
-    health: Arc<Encoded>,
+    whole: Whole,
+}
+
+/// Everything, ready to be served.
+#[derive(Debug, Default)]
+struct Whole {
+    text: Bytes,
+    gzip: Bytes,
+    /// When the first of its parts becomes stale.
+    stale_at: Option<Instant>,
 }
 
 /// The exposition.
@@ -87,9 +103,14 @@ impl Sampler {
     pub fn start(collectors: Vec<Box<dyn Collector>>) -> anyhow::Result<(Arc<Sampler>, Threads)> {
         let parts = collectors
             .iter()
-            .map(|collector| Part { name: collector.name(), health: None, body: Arc::default() })
+            .map(|collector| Part {
+                name: collector.name(),
+                health: None,
+                body: Arc::default(),
+                stale_at: None,
+            })
             .collect();
-        let state = Mutex::new(State { parts, health: Arc::default() });
+        let state = Mutex::new(State { parts, whole: Whole::default() });
         let sampler = Arc::new(Sampler { state });
         let mut stops = Vec::new();
         for (number, mut collector) in collectors.into_iter().enumerate() {
@@ -100,8 +121,7 @@ impl Sampler {
                 .spawn(move || {
                     loop {
                         sampler.sample(number, collector.as_mut());
-                        let waited = stopped.recv_timeout(collector.interval());
-                        if waited != Err(mpsc::RecvTimeoutError::Timeout) {
+                        if !wait(collector.as_ref(), &stopped) {
                             return;
                         }
                     }
@@ -114,18 +134,17 @@ impl Sampler {
 
     /// The whole exposition, or one collector's; `None` if there is no such collector.
     pub fn exposition(&self, collector: Option<&str>, gzip: bool) -> Option<Bytes> {
-        let state = self.lock();
-        let mut parts: Vec<Arc<Encoded>> = Vec::new();
-        match collector {
-            None => {
-                parts.extend(state.parts.iter().map(|part| Arc::clone(&part.body)));
-                parts.push(Arc::clone(&state.health));
-            }
-            Some(name) => {
-                let part = state.parts.iter().find(|part| part.name == name)?;
-                parts.extend([Arc::clone(&part.body), Arc::new(encode_health(std::slice::from_ref(part)))]);
-            }
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.whole.stale_at.is_some_and(|stale_at| stale_at <= now) {
+            state.parts.iter_mut().for_each(|part| part.expire(now));
+            state.whole = Whole::of(&state.parts);
         }
+        let Some(name) = collector else {
+            return Some(if gzip { state.whole.gzip.clone() } else { state.whole.text.clone() });
+        };
+        let part = state.parts.iter().find(|part| part.name == name)?;
+        let parts = [Arc::clone(&part.body), Arc::new(encode_health(std::slice::from_ref(part)))];
         drop(state);
         Some(if gzip { gzip_file(&parts) } else { plain_text(&parts) })
     }
@@ -134,33 +153,85 @@ impl Sampler {
         let started = Instant::now();
         let collected = collector.collect().and_then(|families| encode_text(&families));
         let duration = started.elapsed();
-        let text = collected.as_ref().cloned().unwrap_or_default();
+        let stale_at = Instant::now() + STALE_AFTER.max(STALE_INTERVALS * collector.interval());
+        let (text, failure) = match collected {
+            Ok(text) => (text, None),
+            Err(error) => (encode_text(&collector.after_failure()).unwrap_or_default(), Some(error)),
+        };
         let mut state = self.lock();
         let Some(part) = state.parts.get_mut(number) else { return };
         let before = part.health.take();
         let succeeded_before = before.as_ref().is_none_or(|health| health.success);
-        match &collected {
-            Err(error) if succeeded_before => tracing::info!("no measurements from {}: {error:#}", part.name),
-            Ok(_) if !succeeded_before => tracing::info!("measurements from {} again", part.name),
+        match &failure {
+            Some(error) if succeeded_before => {
+                tracing::info!("no measurements from {}: {error:#}", part.name);
+            }
+            None if !succeeded_before => tracing::info!("measurements from {} again", part.name),
             _ => {}
         }
         part.health = Some(Health {
-            success: collected.is_ok(),
+            success: failure.is_none(),
             duration,
-            last_success_seconds: match collected {
-                Ok(_) => Some(unix_seconds()),
-                Err(_) => before.and_then(|health| health.last_success_seconds),
+            last_success_seconds: match failure {
+                None => Some(unix_seconds()),
+                Some(_) => before.and_then(|health| health.last_success_seconds),
             },
         });
+        part.stale_at = part.is_well().then_some(stale_at);
         if part.body.text != text {
             part.body = Arc::new(encode(text));
         }
-        state.health = Arc::new(encode_health(&state.parts));
+        state.whole = Whole::of(&state.parts);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Parts are replaced whole: a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Part {
+    fn is_well(&self) -> bool {
+        self.health.as_ref().is_some_and(|health| health.success)
+    }
+
+    /// What hangs tells nothing about now.
+    fn expire(&mut self, now: Instant) {
+        if self.stale_at.is_some_and(|stale_at| stale_at <= now) {
+            tracing::warn!("no measurements from {}: the last one hangs", self.name);
+            self.stale_at = None;
+            self.body = Arc::default();
+            if let Some(health) = &mut self.health {
+                health.success = false;
+            }
+        }
+    }
+}
+
+impl Whole {
+    fn of(parts: &[Part]) -> Whole {
+        let mut encoded: Vec<Arc<Encoded>> = parts.iter().map(|part| Arc::clone(&part.body)).collect();
+        // The health of all comes last, together: one family must stand in one place.
+        encoded.push(Arc::new(encode_health(parts)));
+        Whole {
+            text: plain_text(&encoded),
+            gzip: gzip_file(&encoded),
+            stale_at: parts.iter().filter_map(|part| part.stale_at).min(),
+        }
+    }
+}
+
+/// Waits for the collector's interval, which may change meanwhile; false when it is to stop.
+fn wait(collector: &dyn Collector, stopped: &mpsc::Receiver<()>) -> bool {
+    let since = Instant::now();
+    loop {
+        let left = collector.interval().saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        if stopped.recv_timeout(left.min(INTERVAL_LOOK)) != Err(mpsc::RecvTimeoutError::Timeout) {
+            return false;
+        }
     }
 }
 

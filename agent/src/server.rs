@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     extract::{Path, Request, State},
     http::{
         HeaderMap, StatusCode,
@@ -15,16 +15,18 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{config::MetricsAccess, sampler::Sampler};
+use crate::{config::MetricsAccess, health::Health, sampler::Sampler};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every route.
-pub fn routes(sampler: Arc<Sampler>, access: MetricsAccess) -> Router {
+pub fn routes(sampler: Arc<Sampler>, health: Arc<Health>, access: MetricsAccess) -> Router {
     let metrics = Router::new()
         .route("/metrics", get(all))
         .route("/metrics/{collector}", get(one))
         .with_state(sampler)
+        // For `pictor-agent doctor`, which cannot know what this process has seen.
+        .route("/health", get(|| async move { Json(health.findings()) }))
         .layer(middleware::from_fn_with_state(Arc::new(access), authorize));
     metrics.route("/healthz", get(|| async { "ok\n" }))
 }

@@ -5,13 +5,17 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotStatus};
+use pictor_protocol::{AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotReason, SlotStatus};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
-use crate::blender::Device;
+use crate::{
+    blender::Device,
+    eta::{Estimates, EtaPoint},
+    health::Check,
+};
 
 /// Why an attempt's render is to end early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,13 @@ pub enum Stop {
     Shutdown,
     /// The registry does not take what was rendered.
     Rejected(String),
+}
+
+/// Why a slot takes no task, found by this machine itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub check: Check,
+    pub reason: String,
 }
 
 /// One place where a task can run.
@@ -44,6 +55,7 @@ struct Work {
     frame_started: Option<Instant>,
     frame_ratio: f64,
     frame_remaining: Option<Duration>,
+    estimates: Estimates,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -56,6 +68,8 @@ pub struct WorkView {
     pub elapsed: Duration,
     /// `None` until a frame says how long it takes.
     pub remaining: Option<Duration>,
+    /// How long the frame in progress has been rendered, and how much of it.
+    pub in_frame: Option<(Duration, f64)>,
 }
 
 /// All slots of this worker.
@@ -71,6 +85,9 @@ pub struct Slots {
 struct State {
     desired: DesiredState,
     slots: Vec<SlotState>,
+    holds: Vec<Option<Hold>>,
+    /// How long each slot's ended tasks have kept it busy.
+    busy: Vec<Duration>,
 }
 
 /// A slot's right to its lease's work; what it is asked to stop for.
@@ -92,9 +109,10 @@ impl Slots {
     /// One slot for each device.
     pub fn new(devices: Vec<Device>) -> Slots {
         let slots = devices.iter().map(|_| SlotState::Free).collect();
+        let (holds, busy) = (vec![None; devices.len()], vec![Duration::ZERO; devices.len()]);
         Slots {
             devices,
-            state: Mutex::new(State { desired: DesiredState::Active, slots }),
+            state: Mutex::new(State { desired: DesiredState::Active, slots, holds, busy }),
             changed: Notify::new(),
         }
     }
@@ -110,8 +128,9 @@ impl Slots {
             return Vec::new();
         }
         numbered(&state.slots)
-            .filter(|(_, slot)| matches!(slot, SlotState::Free))
-            .map(|(number, _)| number)
+            .zip(&state.holds)
+            .filter(|((_, slot), hold)| matches!(slot, SlotState::Free) && hold.is_none())
+            .map(|((number, _), _)| number)
             .collect()
     }
 
@@ -123,9 +142,10 @@ impl Slots {
     /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
-        let is_active = state.desired == DesiredState::Active;
-        let slot = state.slots.get_mut(usize::try_from(lease.slot).ok()?)?;
-        if !is_active || !matches!(slot, SlotState::Free) {
+        let number = usize::try_from(lease.slot).ok()?;
+        let takes = state.desired == DesiredState::Active && state.holds.get(number)?.is_none();
+        let slot = state.slots.get_mut(number)?;
+        if !takes || !matches!(slot, SlotState::Free) {
             return None;
         }
         let (stop, signal) = watch::channel(None);
@@ -137,6 +157,7 @@ impl Slots {
             frame_started: None,
             frame_ratio: 0.0,
             frame_remaining: None,
+            estimates: Estimates::default(),
             stop,
         }));
         Some(StopSignal(signal))
@@ -145,7 +166,10 @@ impl Slots {
     /// The slot's task has ended, whatever came of it.
     pub fn leave(&self, slot: u32) {
         let mut state = self.lock();
-        if let Some(slot) = usize::try_from(slot).ok().and_then(|slot| state.slots.get_mut(slot)) {
+        let State { slots, busy, .. } = &mut *state;
+        let number = usize::try_from(slot).unwrap_or(usize::MAX);
+        if let Some((slot, busy)) = slots.get_mut(number).zip(busy.get_mut(number)) {
+            *busy += slot.work().map_or(Duration::ZERO, |work| work.started.elapsed());
             *slot = SlotState::Free;
         }
         drop(state);
@@ -164,6 +188,7 @@ impl Slots {
         self.with_work(slot, |work| {
             work.frame_ratio = ratio.clamp(0.0, 1.0);
             work.frame_remaining = remaining;
+            work.estimate();
         });
     }
 
@@ -173,7 +198,22 @@ impl Slots {
             work.frames_time += work.frame_started.take().map_or(Duration::ZERO, |started| started.elapsed());
             work.frame_ratio = 0.0;
             work.frame_remaining = None;
+            work.estimate();
         });
+    }
+
+    /// How wrong the estimates of a slot's task were, now that it is rendered.
+    pub fn eta_errors(&self, slot: u32) -> Vec<(EtaPoint, f64)> {
+        let mut errors = Vec::new();
+        self.with_work(slot, |work| errors = work.estimates.errors(Instant::now()));
+        errors
+    }
+
+    /// How long each slot has had a task, all in all.
+    pub fn busy(&self) -> Vec<Duration> {
+        let state = self.lock();
+        let under_way = |slot: &SlotState| slot.work().map_or(Duration::ZERO, |work| work.started.elapsed());
+        state.slots.iter().zip(&state.busy).map(|(slot, busy)| *busy + under_way(slot)).collect()
     }
 
     pub fn desired(&self) -> DesiredState {
@@ -192,6 +232,17 @@ impl Slots {
         }
         drop(state);
         tracing::info!("the worker is now {desired}");
+        self.changed.notify_one();
+    }
+
+    /// What keeps each slot from taking tasks. A task under way goes on.
+    pub fn set_holds(&self, holds: Vec<Option<Hold>>) {
+        let mut state = self.lock();
+        if holds.len() != state.slots.len() || holds == state.holds {
+            return;
+        }
+        state.holds = holds;
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -221,13 +272,23 @@ impl Slots {
             Device::Cpu => None,
             Device::Gpu { uuid, .. } => Some(uuid.clone()),
         };
+        let status = |slot: &SlotState, hold: &Option<Hold>| match (slot.work(), hold) {
+            (Some(_), _) => SlotStatus::Busy,
+            (None, Some(_)) if free == SlotStatus::Idle => SlotStatus::Draining,
+            (None, _) => free,
+        };
+        let reason = |hold: &Hold| SlotReason {
+            code: format!("health {}: {}", hold.check.as_str(), hold.reason),
+            count: None,
+        };
         numbered(&state.slots)
-            .zip(&self.devices)
-            .map(|((slot, state), device)| ReportedSlot {
+            .zip(self.devices.iter().zip(&state.holds))
+            .map(|((slot, state), (device, hold))| ReportedSlot {
                 slot,
                 gpu_uuid: gpu_uuid(device),
-                status: if state.work().is_some() { SlotStatus::Busy } else { free },
+                status: status(state, hold),
                 attempt_id: state.work().map(|work| work.lease.id),
+                reasons: hold.iter().map(reason).collect(),
             })
             .collect()
     }
@@ -262,6 +323,13 @@ impl SlotState {
 }
 
 impl Work {
+    fn estimate(&mut self) {
+        let view = self.view(0);
+        if let Some(remaining) = view.remaining {
+            self.estimates.add(view.progress_ratio, remaining, Instant::now());
+        }
+    }
+
     fn ask_to_stop(&self, stop: &Stop) {
         // The first reason stands, but a lost lease outdoes a pause: nothing of it is to be sent.
         self.stop.send_if_modified(|current| {
@@ -289,6 +357,7 @@ impl Work {
             progress_ratio,
             elapsed: self.started.elapsed(),
             remaining: per_frame.map(|per_frame| per_frame.mul_f64(left.max(0.0))),
+            in_frame: in_frame.map(|elapsed| (elapsed, self.frame_ratio)),
         }
     }
 }
@@ -333,6 +402,7 @@ mod tests {
             height: None,
             lease_seconds: 60,
             timeout_seconds: 60,
+            traceparent: None,
         }
     }
 
@@ -351,6 +421,21 @@ mod tests {
         let view = slots.work().remove(0);
         assert_eq!(view.progress_ratio, 0.25);
         assert!(view.remaining.unwrap() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_held_slot_finishes_its_task_and_takes_no_other() {
+        let slots = Slots::new(vec![Device::Cpu, Device::Cpu]);
+        let _signal = slots.take(&lease(0)).unwrap();
+        let hold = || Some(Hold { check: Check::GpuXid, reason: "Xid 79".to_owned() });
+        slots.set_holds(vec![hold(), hold()]);
+        assert!(slots.free().is_empty() && slots.take(&lease(1)).is_none());
+        let reported = slots.reported();
+        assert_eq!([reported[0].status, reported[1].status], [SlotStatus::Busy, SlotStatus::Draining]);
+        assert_eq!(reported[1].reasons[0].code, "health gpu_xid: Xid 79");
+        slots.leave(0);
+        slots.set_holds(vec![None, hold()]);
+        assert_eq!(slots.free(), [0]);
     }
 
     #[tokio::test]

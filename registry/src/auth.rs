@@ -6,6 +6,7 @@ use axum::http::{Method, header};
 use pictor_protocol::{AccountId, Role, Scope, TokenId, UnixMillis, WorkerId};
 use sha2::{Digest, Sha256};
 use sqlx::{AnyConnection, Row};
+use tracing::Span;
 
 use crate::App;
 use crate::clock::Clock;
@@ -156,6 +157,7 @@ impl FromRequestParts<App> for Agent {
             ));
         };
         let agent = Agent { worker_id, account_id: found.account_id, token_id: found.token_id };
+        pictor_telemetry::attribute(&Span::current(), "pictor.worker.id", &worker_id);
         if found.last_used_at.is_none() {
             let now = app.clock.now();
             app.db.write(move |conn| Box::pin(first_use(conn, agent, now))).await?;

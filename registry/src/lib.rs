@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod peer;
 pub mod tasks;
 pub mod tenant;
+pub mod trace;
 pub mod workers;
 
 use blobs::Blobs;
@@ -86,6 +87,7 @@ fn router(app: App) -> Router {
         .fallback(|| async { error::Error::NotFound("route") })
         .method_not_allowed_fallback(|| async { error::Error::MethodNotAllowed })
         .layer(axum::middleware::from_fn(drain::drain_refused))
+        .layer(axum::middleware::from_fn(trace::observe))
         .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::observe))
         // Uploads bring bounds of their own; nothing else is larger than a heartbeat of a big machine.
         .layer(DefaultBodyLimit::max(2 << 20))

@@ -17,6 +17,8 @@ pub enum Device {
     Gpu {
         /// NVML's, for `CUDA_VISIBLE_DEVICES`.
         uuid: String,
+        /// As metrics number it.
+        index: u32,
         /// NVML's minor number, which names the device node; not its index.
         minor: u32,
     },

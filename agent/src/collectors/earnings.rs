@@ -1,12 +1,20 @@
-//! What the worker has earned, as the registry last said.
+//! What the worker has earned, as the registry last said, and what that cost its owner.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pictor_protocol::{Earned, Family};
 use tokio::sync::watch;
 
-use super::{Collector, Families};
-use crate::heartbeat::Connection;
+use super::{
+    Collector, Families,
+    host::HostSample,
+    nvml::{GpuSample, Gpus},
+};
+use crate::{
+    economics::{Economics, GpuReading, Reading, Totals},
+    heartbeat::Connection,
+    slots::Slots,
+};
 
 const EARNINGS: Family = Family::counter(
     "pictor_earnings_total",
@@ -19,16 +27,124 @@ const HEARTBEAT: Family = Family::gauge(
     &[],
     "When the registry last accepted a heartbeat.",
 );
-pub const FAMILIES: [Family; 3] = [EARNINGS, POINTS, HEARTBEAT];
+const SKEW: Family = Family::gauge(
+    "pictor_clock_skew_seconds",
+    &[],
+    "How far this machine's clock is ahead of the registry's, to the second.",
+);
+const ENERGY: Family = Family::counter(
+    "pictor_energy_joules_total",
+    &["component", "source"],
+    "Energy used, all time: of GPUs as they measure it, of the rest of the machine as estimated.",
+);
+const ELECTRICITY: Family = Family::counter(
+    "pictor_electricity_cost_total",
+    &["currency"],
+    "What that energy cost at the prices of its time, all time.",
+);
+const IDLE_ELECTRICITY: Family = Family::counter(
+    "pictor_electricity_idle_cost_total",
+    &["currency"],
+    "The part of the electricity's cost while no slot had a task.",
+);
+const PRICE: Family =
+    Family::gauge("pictor_electricity_price", &["currency"], "What a kilowatt-hour costs now.");
+const AMORTISATION: Family = Family::counter(
+    "pictor_amortisation_cost_total",
+    &["currency"],
+    "What the machine cost besides electricity, by its owner's price for an hour, all time.",
+);
+const EXCHANGE: Family = Family::gauge(
+    "pictor_exchange_rate",
+    &["from", "to"],
+    "Units of the owner's currency for one of the network's; 1 where both are the same.",
+);
+const EXCHANGE_AT: Family = Family::gauge(
+    "pictor_exchange_rate_timestamp_seconds",
+    &["from", "to"],
+    "The day of the exchange rate; absent where both currencies are the same.",
+);
+pub const FAMILIES: [Family; 11] = [
+    EARNINGS,
+    POINTS,
+    HEARTBEAT,
+    SKEW,
+    ENERGY,
+    ELECTRICITY,
+    IDLE_ELECTRICITY,
+    PRICE,
+    AMORTISATION,
+    EXCHANGE,
+    EXCHANGE_AT,
+];
 
 pub struct Earnings {
-    earned: watch::Receiver<Option<Earned>>,
-    connection: watch::Receiver<Connection>,
+    pub earned: watch::Receiver<Option<Earned>>,
+    pub connection: watch::Receiver<Connection>,
+    pub gpus: watch::Receiver<Option<Gpus>>,
+    pub host: watch::Receiver<Option<HostSample>>,
+    pub slots: Arc<Slots>,
+    pub economics: Arc<Economics>,
 }
 
 impl Earnings {
-    pub fn new(earned: watch::Receiver<Option<Earned>>, connection: watch::Receiver<Connection>) -> Self {
-        Self { earned, connection }
+    fn reading(&self) -> Reading {
+        let gpus = self.gpus.borrow();
+        let gpu = |gpu: &GpuSample| GpuReading {
+            uuid: gpu.uuid.clone(),
+            energy_joules: gpu.energy_joules,
+            power_watts: gpu.power_average_watts,
+        };
+        Reading {
+            gpus: gpus.iter().flat_map(|gpus| &gpus.visible).map(gpu).collect(),
+            cpu_utilization_ratio: self.host.borrow().as_ref().and_then(|host| host.cpu_utilization_ratio),
+            is_busy: !self.slots.work().is_empty(),
+        }
+    }
+
+    fn earned(&self, families: &mut Families) {
+        if let Some(earned) = self.earned.borrow().as_ref() {
+            families.rows(&EARNINGS, [(vec![earned.currency.clone()], earned.earnings_micros.units())]);
+            // Points fit: 2^53 of them are more than a worker renders in its life.
+            #[allow(clippy::cast_precision_loss)]
+            families.value(&POINTS, Some(earned.points as f64));
+        }
+        let connection = self.connection.borrow();
+        families.value(&HEARTBEAT, connection.last_success_seconds);
+        families.value(&SKEW, connection.skew_seconds);
+    }
+
+    fn spent(&self, families: &mut Families, totals: &Totals) {
+        let energy = [("gpu", "measured", totals.gpu_joules), ("host", "estimate", totals.host_joules)];
+        families.rows(
+            &ENERGY,
+            energy.map(|(component, source, joules)| (vec![component.to_owned(), source.to_owned()], joules)),
+        );
+        let costs = || totals.costs.iter().map(|(currency, costs)| (vec![currency.clone()], costs));
+        families.rows(&ELECTRICITY, costs().filter_map(|(labels, costs)| Some((labels, costs.electricity?))));
+        let idle = |(labels, costs): (_, &crate::economics::Costs)| {
+            costs.electricity.map(|_| (labels, costs.idle_electricity))
+        };
+        families.rows(&IDLE_ELECTRICITY, costs().filter_map(idle));
+        families
+            .rows(&AMORTISATION, costs().filter_map(|(labels, costs)| Some((labels, costs.amortisation?))));
+    }
+
+    fn rates(&self, families: &mut Families) {
+        let settings = &self.economics.settings;
+        let Some(own) = &settings.currency else { return };
+        families.rows(&PRICE, self.economics.price().map(|price| (vec![own.clone()], price)));
+        let Some(network) = self.earned.borrow().as_ref().map(|earned| earned.currency.clone()) else {
+            return;
+        };
+        let (rate, at_seconds) = match &settings.exchange {
+            _ if network == *own => (Some(1.0), None),
+            Some(exchange) => (Some(exchange.rate), Some(exchange.at_seconds)),
+            None => (None, None),
+        };
+        let labels = vec![network, own.clone()];
+        families.rows(&EXCHANGE, rate.map(|rate| (labels.clone(), rate)));
+        families.rows(&EXCHANGE_AT, at_seconds.map(|at_seconds| (labels, at_seconds)));
     }
 }
 
@@ -42,14 +158,11 @@ impl Collector for Earnings {
     }
 
     fn collect(&mut self) -> anyhow::Result<Families> {
+        let totals = self.economics.advance(&self.reading());
         let mut families = Families::default();
-        if let Some(earned) = self.earned.borrow().as_ref() {
-            families.rows(&EARNINGS, [(vec![earned.currency.clone()], earned.earnings_micros.units())]);
-            // Points fit: 2^53 of them are more than a worker renders in its life.
-            #[allow(clippy::cast_precision_loss)]
-            families.value(&POINTS, Some(earned.points as f64));
-        }
-        families.value(&HEARTBEAT, self.connection.borrow().last_success_seconds);
+        self.earned(&mut families);
+        self.spent(&mut families, &totals);
+        self.rates(&mut families);
         Ok(families)
     }
 }

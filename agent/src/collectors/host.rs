@@ -1,6 +1,9 @@
 //! The machine without its GPUs: processor, memory, disks, network, temperatures.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use pictor_protocol::Family;
@@ -9,12 +12,12 @@ use sysinfo::{
 };
 use tokio::sync::watch;
 
-use super::{Collector, Families, Row, float};
+use super::{Collector, Families, Row, agent_process::AgentProcess, float};
 use crate::config::MetricsConfig;
 
 const WORKER: Family = Family::gauge(
     "pictor_worker_info",
-    &["version", "os", "hostname"],
+    &["version", "os", "kernel", "hostname"],
     "The agent and the machine it runs on.",
 );
 const CPU: Family = Family::gauge("pictor_cpu_utilization_ratio", &[], "Use of all cores.");
@@ -25,12 +28,20 @@ const MEMORY_TOTAL: Family = Family::gauge("pictor_memory_total_bytes", &[], "Th
 const MEMORY_USED: Family = Family::gauge("pictor_memory_used_bytes", &[], "Memory in use.");
 const MEMORY_AVAILABLE: Family =
     Family::gauge("pictor_memory_available_bytes", &[], "Memory that programs can still get.");
+const SWAP_TOTAL: Family = Family::gauge("pictor_swap_total_bytes", &[], "The machine's swap space.");
+const SWAP_USED: Family = Family::gauge("pictor_swap_used_bytes", &[], "Swap space in use.");
+const LOAD: Family = Family::gauge(
+    "pictor_load_average",
+    &["period"],
+    "Programs that run or wait to run, averaged over 1m, 5m or 15m.",
+);
+const BOOTED: Family = Family::gauge("pictor_boot_timestamp_seconds", &[], "When the machine was started.");
 const DISK_TOTAL: Family = Family::gauge("pictor_disk_total_bytes", &["mount"], "Size of a file system.");
 const DISK_FREE: Family =
     Family::gauge("pictor_disk_free_bytes", &["mount"], "What is free on a file system.");
 const NETWORK: Family =
     Family::counter("pictor_network_bytes_total", &["device", "direction"], "Bytes over a network device.");
-pub const FAMILIES: [Family; 10] = [
+pub const FAMILIES: [Family; 14] = [
     WORKER,
     CPU,
     CORE,
@@ -38,6 +49,10 @@ pub const FAMILIES: [Family; 10] = [
     MEMORY_TOTAL,
     MEMORY_USED,
     MEMORY_AVAILABLE,
+    SWAP_TOTAL,
+    SWAP_USED,
+    LOAD,
+    BOOTED,
     DISK_TOTAL,
     DISK_FREE,
     NETWORK,
@@ -45,6 +60,9 @@ pub const FAMILIES: [Family; 10] = [
 
 /// Label and help of one sensor that measures the processor, by how its drivers name it.
 const CPU_SENSORS: [&str; 5] = ["coretemp", "k10temp", "zenpower", "cpu", "Tctl"];
+
+/// Disks and sensors change slowly, and asking some of them costs milliseconds.
+const SLOW_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What heartbeats tell of the machine.
 #[derive(Debug, Clone, Default)]
@@ -63,10 +81,14 @@ pub struct Host {
     publish: watch::Sender<Option<HostSample>>,
     hostname: String,
     os: String,
+    kernel: String,
+    booted_seconds: Option<f64>,
+    itself: AgentProcess,
     system: System,
     disks: Disks,
     networks: Networks,
     components: Components,
+    slow_measured: Option<Instant>,
     measured_before: bool,
 }
 
@@ -78,26 +100,33 @@ impl Host {
         os: String,
     ) -> anyhow::Result<Self> {
         let cpu = CpuRefreshKind::nothing().with_usage();
-        let what = RefreshKind::nothing().with_cpu(cpu).with_memory(MemoryRefreshKind::nothing().with_ram());
+        let what = RefreshKind::nothing().with_cpu(cpu).with_memory(MemoryRefreshKind::everything());
         Ok(Self {
             interval: config.host_interval,
             publish,
             hostname,
             os,
+            kernel: System::kernel_version().unwrap_or_default(),
+            booted_seconds: System::boot_time().ok().map(float),
+            itself: AgentProcess::new()?,
             system: System::new_with_specifics(what).context("this system cannot be measured")?,
             disks: Disks::new()?,
             networks: Networks::new()?,
             components: Components::new()?,
+            slow_measured: None,
             measured_before: false,
         })
     }
 
     fn refresh(&mut self) {
         self.system.refresh_cpu_usage();
-        self.system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-        self.disks.refresh_specifics(true, DiskRefreshKind::nothing().with_storage());
+        self.system.refresh_memory_specifics(MemoryRefreshKind::everything());
         self.networks.refresh(true);
-        self.components.refresh(true);
+        if self.slow_measured.is_none_or(|measured| measured.elapsed() >= SLOW_INTERVAL) {
+            self.disks.refresh_specifics(true, DiskRefreshKind::nothing().with_storage());
+            self.components.refresh(true);
+            self.slow_measured = Some(Instant::now());
+        }
     }
 
     fn sample(&self) -> HostSample {
@@ -150,9 +179,19 @@ impl Host {
             (&MEMORY_TOTAL, self.system.total_memory()),
             (&MEMORY_USED, self.system.used_memory()),
             (&MEMORY_AVAILABLE, self.system.available_memory()),
+            (&SWAP_TOTAL, self.system.total_swap()),
+            (&SWAP_USED, self.system.used_swap()),
         ] {
             families.value(family, Some(float(bytes)));
         }
+    }
+
+    fn load(&self, families: &mut Families) {
+        if let Ok(load) = System::load_average() {
+            let averages = [("1m", load.one), ("5m", load.five), ("15m", load.fifteen)];
+            families.rows(&LOAD, averages.map(|(period, average)| (vec![period.to_owned()], average)));
+        }
+        families.value(&BOOTED, self.booted_seconds);
     }
 
     fn disks(&self, families: &mut Families) {
@@ -196,12 +235,15 @@ impl Collector for Host {
         self.refresh();
         let sample = self.sample();
         let mut families = Families::default();
-        let worker = [env!("CARGO_PKG_VERSION"), &self.os, &self.hostname].map(str::to_owned).to_vec();
+        let worker =
+            [env!("CARGO_PKG_VERSION"), &self.os, &self.kernel, &self.hostname].map(str::to_owned).to_vec();
         families.rows(&WORKER, [(worker, 1.0)]);
         self.processor(&mut families, &sample);
         self.memory(&mut families);
+        self.load(&mut families);
         self.disks(&mut families);
         self.network(&mut families);
+        self.itself.measure(&mut families);
         self.publish.send_replace(Some(sample));
         self.measured_before = true;
         Ok(families)

@@ -1,31 +1,41 @@
 //! What is measured: a file for each source. Add one by a file, its `mod` line and its line in [`all`].
 
+mod agent_process;
 pub mod earnings;
 pub mod host;
 pub mod nvml;
 pub mod render;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use pictor_protocol::{Earned, Family, FamilyKind};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use tokio::sync::watch;
 
-use crate::{config::MetricsConfig, heartbeat::Connection, outbox::Outbox, slots::Slots};
+use crate::{
+    config::MetricsConfig, economics::Economics, health::Health, heartbeat::Connection, outbox::Outbox,
+    slots::Slots,
+};
 
 /// One source of measurements. It has a thread of its own and may block.
 pub trait Collector: Send {
     /// As in `/metrics/{name}`.
     fn name(&self) -> &'static str;
+    /// Asked again while waiting, so that a short one takes over from a long one.
     fn interval(&self) -> Duration;
-    /// Measures once. After an error nothing of this source is shown until it works again.
+    /// Measures once. After an error this source shows what [`Collector::after_failure`] says until it works again.
     fn collect(&mut self) -> anyhow::Result<Families>;
+    /// What is true though measuring failed.
+    fn after_failure(&self) -> Families {
+        Families::default()
+    }
 }
 
 /// What collectors read and write in the rest of the agent.
 pub struct Sources {
     pub metrics: MetricsConfig,
-    pub gpus: watch::Sender<Option<Vec<nvml::GpuSample>>>,
+    pub data: PathBuf,
+    pub gpus: watch::Sender<Option<nvml::Gpus>>,
     pub host: watch::Sender<Option<host::HostSample>>,
     pub hostname: String,
     pub os: String,
@@ -34,13 +44,16 @@ pub struct Sources {
     pub counters: Arc<render::Counters>,
     pub connection: watch::Receiver<Connection>,
     pub earned: watch::Receiver<Option<Earned>>,
+    pub economics: Arc<Economics>,
+    pub health: Arc<Health>,
 }
 
 /// Every family that an agent can show, by collector; those of the sampler itself come last.
 pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
     vec![
         ("nvml", nvml::FAMILIES.to_vec()),
-        ("host", host::FAMILIES.to_vec()),
+        ("nvml, with `dcgm_names = true`", nvml::dcgm::families()),
+        ("host", [&host::FAMILIES[..], &agent_process::FAMILIES[..]].concat()),
         ("render", render::FAMILIES.to_vec()),
         ("earnings", earnings::FAMILIES.to_vec()),
         ("every collector", crate::sampler::FAMILIES.to_vec()),
@@ -49,11 +62,26 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
 
 /// Every collector, in the order of the exposition.
 pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
-    let earnings = earnings::Earnings::new(sources.earned, sources.connection.clone());
+    let earnings = earnings::Earnings {
+        earned: sources.earned,
+        connection: sources.connection.clone(),
+        gpus: sources.gpus.subscribe(),
+        host: sources.host.subscribe(),
+        slots: Arc::clone(&sources.slots),
+        economics: sources.economics,
+    };
+    let (metrics, slots) = (&sources.metrics, Arc::clone(&sources.slots));
+    let nvml = nvml::Nvml::new(metrics, &sources.data, &sources.hostname, slots, sources.gpus)?;
     Ok(vec![
-        Box::new(nvml::Nvml::new(&sources.metrics, sources.gpus)),
+        Box::new(nvml),
         Box::new(host::Host::new(&sources.metrics, sources.host, sources.hostname, sources.os)?),
-        Box::new(render::Render::new(sources.slots, sources.outbox, sources.counters, sources.connection)),
+        Box::new(render::Render {
+            slots: sources.slots,
+            outbox: sources.outbox,
+            counters: sources.counters,
+            connection: sources.connection,
+            health: sources.health,
+        }),
         Box::new(earnings),
     ])
 }

@@ -13,7 +13,14 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, c
 use tokio::sync::watch;
 
 use super::{Collector, Families, float};
-use crate::{heartbeat::Connection, outbox::Outbox, slots::Slots};
+use crate::{
+    blender::Device,
+    eta::EtaPoint,
+    health::{Health, Status},
+    heartbeat::Connection,
+    outbox::Outbox,
+    slots::Slots,
+};
 
 /// From a small scene's load to a long render.
 const PHASE_BUCKETS_SECONDS: [f64; 12] =
@@ -47,8 +54,25 @@ const SCENE_HITS: Family =
 const SCENE_MISSES: Family =
     Family::counter("pictor_scene_cache_misses_total", &[], "Scenes that had to be fetched.");
 const SCENE_BYTES: Family = Family::gauge("pictor_scene_cache_bytes", &[], "What the scene cache holds.");
+const HEALTH: Family = Family::gauge(
+    "pictor_health",
+    &["check"],
+    "1 where a check finds nothing to do, 0 where it does: `pictor-agent doctor` says what.",
+);
+const ETA_ERROR: Family = Family::histogram(
+    "pictor_task_eta_error_ratio",
+    &["at"],
+    "How wrong the estimated remaining time was, over the true one, by how much was rendered then.",
+);
+const SLOT_BUSY: Family =
+    Family::counter("pictor_slot_busy_seconds_total", &["slot"], "Time in which the slot had a task.");
+const GPU_BUSY: Family = Family::counter(
+    "pictor_gpu_busy_seconds_total",
+    &["uuid", "gpu"],
+    "Time in which the GPU's slot had a task.",
+);
 const OUTBOX: Family = Family::gauge("pictor_outbox_entries", &[], "Results that wait to be sent.");
-pub const FAMILIES: [Family; 15] = [
+pub const FAMILIES: [Family; 19] = [
     STATUS,
     SLOTS,
     RUNNING,
@@ -63,8 +87,15 @@ pub const FAMILIES: [Family; 15] = [
     SCENE_HITS,
     SCENE_MISSES,
     SCENE_BYTES,
+    HEALTH,
+    ETA_ERROR,
+    SLOT_BUSY,
+    GPU_BUSY,
     OUTBOX,
 ];
+
+/// From a tenth off to ten times off.
+const ETA_ERROR_BUCKETS: [f64; 9] = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// How a task ended here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +149,7 @@ impl Phase {
 pub struct Counters {
     tasks: IntCounterVec,
     phases: HistogramVec,
+    eta_errors: HistogramVec,
     frames: IntCounterVec,
     blender_starts: IntCounterVec,
     scene_hits: IntCounter,
@@ -131,9 +163,12 @@ impl Counters {
         let counter =
             |family: &Family| IntCounterVec::new(Opts::new(family.name, family.help), family.labels);
         let phases = HistogramOpts::new(PHASES.name, PHASES.help).buckets(PHASE_BUCKETS_SECONDS.to_vec());
+        let eta_errors =
+            HistogramOpts::new(ETA_ERROR.name, ETA_ERROR.help).buckets(ETA_ERROR_BUCKETS.to_vec());
         let counters = Counters {
             tasks: counter(&TASKS)?,
             phases: HistogramVec::new(phases, PHASES.labels)?,
+            eta_errors: HistogramVec::new(eta_errors, ETA_ERROR.labels)?,
             frames: counter(&FRAMES)?,
             blender_starts: counter(&STARTS)?,
             scene_hits: IntCounter::new(SCENE_HITS.name, SCENE_HITS.help)?,
@@ -149,7 +184,12 @@ impl Counters {
         for result in [TaskResult::Completed, TaskResult::Failed] {
             counters.frames.with_label_values(&[result.as_str()]);
         }
-        counters.blender_starts.with_label_values(&["cold"]);
+        for point in EtaPoint::ALL {
+            counters.eta_errors.with_label_values(&[point.as_str()]);
+        }
+        for kind in ["cold", "warm"] {
+            counters.blender_starts.with_label_values(&[kind]);
+        }
         Ok(counters)
     }
 
@@ -167,6 +207,10 @@ impl Counters {
 
     pub fn phase(&self, phase: Phase, seconds: f64) {
         self.phases.with_label_values(&[phase.as_str()]).observe(seconds);
+    }
+
+    pub fn eta_error(&self, point: EtaPoint, error_ratio: f64) {
+        self.eta_errors.with_label_values(&[point.as_str()]).observe(error_ratio);
     }
 
     pub fn blender_started(&self) {
@@ -187,22 +231,14 @@ impl Counters {
 }
 
 pub struct Render {
-    slots: Arc<Slots>,
-    outbox: Arc<Outbox>,
-    counters: Arc<Counters>,
-    connection: watch::Receiver<Connection>,
+    pub slots: Arc<Slots>,
+    pub outbox: Arc<Outbox>,
+    pub counters: Arc<Counters>,
+    pub connection: watch::Receiver<Connection>,
+    pub health: Arc<Health>,
 }
 
 impl Render {
-    pub fn new(
-        slots: Arc<Slots>,
-        outbox: Arc<Outbox>,
-        counters: Arc<Counters>,
-        connection: watch::Receiver<Connection>,
-    ) -> Self {
-        Self { slots, outbox, counters, connection }
-    }
-
     fn status(&self) -> WorkerStatus {
         if !self.connection.borrow().is_up() {
             return WorkerStatus::Offline;
@@ -239,6 +275,21 @@ impl Render {
         );
     }
 
+    fn busy(&self, families: &mut Families) {
+        let slots: Vec<_> = (0_u32..).zip(self.slots.devices().iter().zip(self.slots.busy())).collect();
+        families.rows(
+            &SLOT_BUSY,
+            slots.iter().map(|(slot, (_, busy))| (vec![slot.to_string()], busy.as_secs_f64())),
+        );
+        let gpus = slots.iter().filter_map(|(_, (device, busy))| match device {
+            Device::Cpu => None,
+            Device::Gpu { uuid, index, .. } => {
+                Some((vec![uuid.clone(), index.to_string()], busy.as_secs_f64()))
+            }
+        });
+        families.rows(&GPU_BUSY, gpus);
+    }
+
     fn tasks(&self, families: &mut Families) {
         let work = self.slots.work();
         let slot = |slot: u32| vec![slot.to_string()];
@@ -271,9 +322,18 @@ impl Collector for Render {
         let mut families = Families::default();
         self.worker(&mut families);
         self.tasks(&mut families);
+        self.busy(&mut families);
+        families.rows(
+            &HEALTH,
+            self.health.findings().iter().map(|finding| {
+                let is_well = finding.status == Status::Ok;
+                (vec![finding.check.as_str().to_owned()], f64::from(u8::from(is_well)))
+            }),
+        );
         let counters = &self.counters;
         families.extend(counters.tasks.collect());
         families.extend(counters.phases.collect());
+        families.extend(counters.eta_errors.collect());
         families.extend(counters.frames.collect());
         families.extend(counters.blender_starts.collect());
         families.extend(counters.scene_hits.collect());

@@ -11,6 +11,7 @@ use std::{
 
 use pictor_protocol::{CompleteRequest, FailRequest, Lease, ReleaseRequest};
 use tokio::{sync::mpsc, time::Instant};
+use tracing::{Span, info_span};
 
 use super::{Assignment, Runner, scenes::SceneError};
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         output::{self, OutputError},
     },
     collectors::render::{Phase, TaskResult},
+    health::Check,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
     slots::{Slots, Stop},
@@ -38,7 +40,7 @@ enum Trouble {
     /// The scene's or the job's: its creator is told.
     Fail(String),
     /// This machine's: somebody else may do better.
-    Fault(String),
+    Fault(Check, String),
     /// This machine's, and known before it began.
     NotReady,
     Lost(String),
@@ -47,7 +49,7 @@ enum Trouble {
 impl Runner {
     /// Sees one task through to its end, which lies in the outbox when this returns.
     pub(super) async fn run_task(&self, assignment: Assignment) {
-        let Assignment { lease, mut stop, deadline } = assignment;
+        let Assignment { lease, mut stop, deadline, span: _ } = assignment;
         let attempt = lease.id;
         let output = self.render_folder.join(attempt.to_string());
         let (events, received) = mpsc::channel(EVENTS_MAX);
@@ -82,14 +84,13 @@ impl Runner {
             return Err(Trouble::NotReady);
         };
         let started = Instant::now();
-        let scene =
-            self.scenes.fetch(&self.registry, lease).await.map_err(|error| self.scene_trouble(error))?;
+        let fetching = self.scenes.fetch(&self.registry, lease);
+        let fetched = pictor_telemetry::within(info_span!("scene fetched"), fetching).await;
+        let scene = fetched.map_err(|error| self.scene_trouble(error))?;
         self.counters.phase(Phase::Fetch, started.elapsed().as_secs_f64());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(output)
-            .map_err(|error| Trouble::Fault(format!("cannot make a folder to render into: {error}")))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(output).map_err(|error| {
+            Trouble::Fault(Check::Disk, format!("cannot make a folder to render into: {error}"))
+        })?;
         let device = usize::try_from(lease.slot).ok().and_then(|slot| self.slots.devices().get(slot));
         let Tools { blender, sandbox } = &*tools;
         let launch = Launch {
@@ -105,8 +106,9 @@ impl Runner {
             },
         };
         self.counters.blender_started();
-        let opened =
-            Session::start(launch, events).await.map_err(|error| self.blender_trouble(lease, error))?;
+        let starting = Session::start(launch, events);
+        let opened = pictor_telemetry::within(info_span!("scene loaded"), starting).await;
+        let opened = opened.map_err(|error| self.blender_trouble(lease, error))?;
         self.counters.phase(Phase::Load, opened.loaded().seconds);
         let session = session.insert(opened);
         let size = lease.width.zip(lease.height);
@@ -114,7 +116,8 @@ impl Runner {
         for frame in lease.frames.iter() {
             self.slots.frame_started(lease.slot);
             let started = Instant::now();
-            let rendered = session.render(frame, size).await;
+            let span = info_span!("frame rendered", pictor.frame = frame);
+            let rendered = pictor_telemetry::within(span, session.render(frame, size)).await;
             let name = rendered.map_err(|error| {
                 self.counters.frame_failed();
                 self.blender_trouble(lease, error)
@@ -124,6 +127,9 @@ impl Runner {
             self.slots.frame_finished(lease.slot);
         }
         self.counters.phase(Phase::Render, render_time.as_secs_f64());
+        for (point, error_ratio) in self.slots.eta_errors(lease.slot) {
+            self.counters.eta_error(point, error_ratio);
+        }
         Ok(render_time)
     }
 
@@ -148,7 +154,7 @@ impl Runner {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Kept::Disk(error))) => {
                 let reason = format!("a finished frame cannot be kept on disk: {error}");
-                Err(Trouble::Fault(disk_shortage(&self.data).unwrap_or(reason)))
+                Err(Trouble::Fault(Check::Disk, disk_shortage(&self.data).unwrap_or(reason)))
             }
             Ok(Err(Kept::Output(error))) => {
                 self.counters.frame_failed();
@@ -168,12 +174,14 @@ impl Runner {
             }
             Err(Trouble::Fail(error)) => {
                 tracing::warn!(%attempt, "the task failed: {error}");
+                pictor_telemetry::failed(&Span::current(), &error);
                 let error = error.chars().take(ERROR_CHARS_MAX).collect();
                 Ending::Fail(FailRequest { error, render_seconds: None })
             }
-            Err(Trouble::Fault(reason)) => {
+            Err(Trouble::Fault(check, reason)) => {
+                pictor_telemetry::failed(&Span::current(), &reason);
                 let ending = release(&reason);
-                self.readiness.fault(reason);
+                self.readiness.fault(check, reason);
                 ending
             }
             Err(Trouble::NotReady) => release("the worker cannot render at present"),
@@ -197,6 +205,7 @@ impl Runner {
     async fn lost(&self, lease: &Lease, detail: &str) {
         let attempt = lease.id;
         tracing::warn!(%attempt, "stopped rendering, the lease is lost: {detail}");
+        pictor_telemetry::failed(&Span::current(), &detail);
         let outbox = Arc::clone(&self.outbox);
         let was_there = tokio::task::spawn_blocking(move || outbox.abandon(attempt)).await;
         if was_there.unwrap_or(false) {
@@ -207,10 +216,15 @@ impl Runner {
     fn blender_trouble(&self, lease: &Lease, error: BlenderError) -> Trouble {
         match error {
             BlenderError::Limit(Breach::Time { .. }) => timed_out(lease),
-            BlenderError::Start(_) | BlenderError::Sandbox(_) => Trouble::Fault(error.to_string()),
-            BlenderError::NoGpu(_) => Trouble::Fault(format!(
-                "{error}: use a Blender from blender.org, or write `device = \"cpu\"` under [blender]"
-            )),
+            BlenderError::Start(_) | BlenderError::Sandbox(_) => {
+                Trouble::Fault(Check::Sandbox, error.to_string())
+            }
+            BlenderError::NoGpu(_) => Trouble::Fault(
+                Check::GpuFallback,
+                format!(
+                    "{error}: use a Blender from blender.org, or write `device = \"cpu\"` under [blender]"
+                ),
+            ),
             // The supervisor was told to stop, and only the agent's end does that while we wait.
             BlenderError::Stopped => Trouble::Stopped(Stop::Shutdown),
             error => self.or_disk_full(error.to_string()),
@@ -219,16 +233,19 @@ impl Runner {
 
     /// On a full disk everything fails in its own way, and none of it is the scene's fault.
     fn or_disk_full(&self, error: String) -> Trouble {
-        disk_shortage(&self.data).map_or(Trouble::Fail(error), Trouble::Fault)
+        disk_shortage(&self.data)
+            .map_or(Trouble::Fail(error), |shortage| Trouble::Fault(Check::Disk, shortage))
     }
 
     fn scene_trouble(&self, error: SceneError) -> Trouble {
         match error {
             SceneError::Lost(detail) => Trouble::Lost(detail),
             SceneError::Disk(_) => {
-                Trouble::Fault(disk_shortage(&self.data).unwrap_or_else(|| error.to_string()))
+                Trouble::Fault(Check::Disk, disk_shortage(&self.data).unwrap_or_else(|| error.to_string()))
             }
-            SceneError::Refused(_) | SceneError::Wrong(_) => Trouble::Fault(error.to_string()),
+            SceneError::Refused(_) | SceneError::Wrong(_) => {
+                Trouble::Fault(Check::Registry, error.to_string())
+            }
         }
     }
 

@@ -5,6 +5,8 @@
 mod agent;
 mod blender;
 mod configuration;
+mod exposition;
+mod gpus;
 mod measurements;
 mod outbox;
 mod registry;

@@ -1,12 +1,11 @@
 //! The exposition of a real agent without a registry.
 
-use std::{
-    collections::BTreeSet,
-    io::{Read, Write},
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, io::Read};
 
-use super::agent::{Agent, client, config_text, nobody, run_to_end, wait_for};
+use super::{
+    agent::{Agent, client, config_text, nobody, run_to_end, wait_for},
+    exposition,
+};
 
 /// Families an agent without a GPU, a registry or a task shows. Those that this machine may lack are not listed.
 const GOLDEN: &str = include_str!("../data/families.txt");
@@ -48,16 +47,7 @@ async fn shows_what_it_measures_and_no_more() {
         assert!(text.lines().any(|line| line == series), "{series} is missing in\n{text}");
     }
 
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("this test needs promtool: scripts/test installs it");
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let said = promtool.wait_with_output().unwrap();
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    exposition::check(&text);
 }
 
 #[tokio::test]

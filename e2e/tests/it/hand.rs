@@ -66,8 +66,10 @@ impl Hand {
                 gpu_uuid: None,
                 status: if held.is_empty() { SlotStatus::Idle } else { SlotStatus::Busy },
                 attempt_id: held.first().copied(),
+                reasons: Vec::new(),
             }],
             attempts: held.iter().copied().map(report).collect(),
+            health: Vec::new(),
         };
         let heartbeat = serde_json::to_value(heartbeat).expect("JSON");
         let response = network.call(&self.token, Method::POST, "/v1/agent/heartbeat", Some(heartbeat)).await;

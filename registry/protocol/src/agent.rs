@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotStatus,
-    TaskId, WorkerName,
+    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotReason,
+    SlotStatus, TaskId, WorkerName,
 };
 
 /// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
@@ -33,6 +33,18 @@ pub struct HeartbeatRequest {
     pub slots: Vec<ReportedSlot>,
     /// Every lease the agent still holds, results waiting to be sent included.
     pub attempts: Vec<AttemptReport>,
+    /// What the agent finds wrong with its machine.
+    #[serde(default)]
+    pub health: Vec<HealthFinding>,
+}
+
+/// Something that is wrong with a worker, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthFinding {
+    /// As `pictor_health{check}` names it.
+    pub check: String,
+    pub found: String,
+    pub advice: String,
 }
 
 /// One slot as its agent reports it.
@@ -42,6 +54,9 @@ pub struct ReportedSlot {
     pub gpu_uuid: Option<String>,
     pub status: SlotStatus,
     pub attempt_id: Option<AttemptId>,
+    /// Why it takes no task, where its agent keeps it from that.
+    #[serde(default)]
+    pub reasons: Vec<SlotReason>,
 }
 
 /// How far an attempt is.
@@ -115,6 +130,10 @@ pub struct Lease {
     pub lease_seconds: u32,
     /// How much of the task's time-out is left.
     pub timeout_seconds: u32,
+    /// Where the attempt stands in its task's trace, as W3C Trace Context writes it; absent from a registry
+    /// that exports no traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// `PUT /v1/agent/leases/{id}/frames/{n}`: the frame as stored.

@@ -14,6 +14,7 @@ mod history;
 mod ids;
 mod job;
 mod list;
+mod loopback;
 mod money;
 mod problem;
 mod status;
@@ -22,8 +23,9 @@ mod worker;
 
 pub use account::{Account, CreatedToken, Me, NewToken, Token};
 pub use agent::{
-    AttemptEnded, AttemptReport, CompleteRequest, Earned, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot, StoredFrame,
+    AttemptEnded, AttemptReport, CompleteRequest, Earned, FailRequest, HealthFinding, HeartbeatRequest,
+    HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,
+    StoredFrame,
 };
 pub use earnings::{Earnings, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
@@ -32,6 +34,7 @@ pub use history::HistoryRow;
 pub use ids::{AccountId, AttemptId, IdError, JobId, TaskId, TokenId, TransferId, WorkerId};
 pub use job::{Job, JobSettings};
 pub use list::List;
+pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
 pub use problem::Problem;
 pub use status::{

@@ -7,7 +7,8 @@ use url::Url;
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, DesiredState, JobId, OfflineReason, SlotStatus, TaskId, UnixMillis, WorkerId, WorkerStatus,
+    AttemptId, DesiredState, HealthFinding, JobId, OfflineReason, SlotStatus, TaskId, UnixMillis, WorkerId,
+    WorkerStatus,
 };
 
 /// What an owner calls a worker: 1 to 64 characters that are printable and name one file.
@@ -176,6 +177,8 @@ pub struct Worker {
     pub memory_used_bytes: Option<u64>,
     pub gpus: Vec<Gpu>,
     pub slots: Vec<Slot>,
+    /// What its agent finds wrong with the machine.
+    pub health: Vec<HealthFinding>,
     /// The first busy slot's task.
     pub task: Option<Slot>,
 }

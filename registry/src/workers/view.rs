@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use pictor_protocol::{
-    AttemptReport, Cpu, DesiredState, Gpu, HeartbeatRequest, OfflineReason, ReportedSlot, Slot, SlotReason,
-    SlotStatus, UnixMillis, Worker, WorkerStatus,
+    AttemptReport, Cpu, DesiredState, Gpu, HealthFinding, HeartbeatRequest, OfflineReason, ReportedSlot,
+    Slot, SlotReason, SlotStatus, UnixMillis, Worker, WorkerStatus,
 };
 
 use super::presence::Seen;
@@ -122,6 +122,7 @@ impl Standing {
             memory_total_bytes: report.and_then(|report| report.memory_total_bytes),
             memory_used_bytes: report.and_then(|report| self.live(report.memory_used_bytes)),
             gpus: report.map_or(&[][..], |report| &report.gpus).iter().map(|gpu| self.gpu(gpu)).collect(),
+            health: report.map(|report| self.health(report)).unwrap_or_default(),
             task: slots.iter().find(|slot| slot.status == SlotStatus::Busy).cloned(),
             slots,
         }
@@ -157,6 +158,10 @@ impl Standing {
         }
     }
 
+    fn health(&self, report: &HeartbeatRequest) -> Vec<HealthFinding> {
+        if self.is_offline() { Vec::new() } else { report.health.clone() }
+    }
+
     /// The slots of an agent that is there; of one that is not, nothing is known.
     fn slots(&self, report: &HeartbeatRequest) -> Vec<Slot> {
         if self.is_offline() {
@@ -183,7 +188,7 @@ impl Standing {
             slot: reported.slot,
             gpu_uuid: reported.gpu_uuid.clone(),
             status,
-            reasons: reasons(status, report),
+            reasons: reasons(status, reported, report),
             attempt_id: held.map(|held| held.attempt_id),
             job_id: held.map(|held| held.job_id),
             task_id: held.map(|held| held.task_id),
@@ -202,8 +207,11 @@ impl Standing {
     }
 }
 
-/// An idle slot of a machine that takes no tasks says so, in its agent's words.
-fn reasons(status: SlotStatus, report: &HeartbeatRequest) -> Vec<SlotReason> {
+/// A slot that takes no tasks says why, in its agent's words.
+fn reasons(status: SlotStatus, reported: &ReportedSlot, report: &HeartbeatRequest) -> Vec<SlotReason> {
+    if !reported.reasons.is_empty() {
+        return reported.reasons.clone();
+    }
     match (status, &report.refusal) {
         (SlotStatus::Idle, Some(refusal)) if !report.accepts_tasks => {
             vec![SlotReason { code: refusal.clone(), count: None }]

@@ -1,0 +1,136 @@
+//! Xid errors, as the driver announces them. One thread a GPU waits for them: a GPU that hangs must not keep the
+//! others' from being heard.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::Duration,
+};
+
+use nvml_wrapper::{Nvml, bitmasks::event::EventTypes, enums::event::XidError, error::NvmlError};
+
+use crate::sampler::unix_seconds;
+
+/// NVML wants a limit; an event ends the wait at once.
+const WAIT_MS: u32 = 5_000;
+/// A GPU that cannot be listened to may have come back after this long.
+const LISTEN_AGAIN: Duration = Duration::from_secs(10);
+/// How many errors others are told of; `pictor_gpu_xid_errors_total` counts all.
+const RECENT_MAX: usize = 64;
+/// NVML's number for an error that has none.
+const XID_UNKNOWN: u64 = 999;
+
+/// An error that a GPU's driver announced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct XidEvent {
+    pub uuid: String,
+    pub index: u32,
+    pub xid: u64,
+    /// Unix time.
+    pub at_seconds: f64,
+}
+
+/// One kind of error of one GPU.
+pub(super) struct Tally {
+    pub(super) index: u32,
+    pub(super) count: u64,
+    pub(super) last_seconds: f64,
+}
+
+/// All errors since the agent started.
+pub(super) struct Xids {
+    announce: Sender<XidEvent>,
+    announced: Receiver<XidEvent>,
+    /// How many GPUs are listened to.
+    listening: u32,
+    /// By uuid and number.
+    pub(super) tallies: BTreeMap<(String, u64), Tally>,
+    recent: VecDeque<XidEvent>,
+}
+
+impl Xids {
+    pub(super) fn new() -> Xids {
+        let (announce, announced) = mpsc::channel();
+        Xids { announce, announced, listening: 0, tallies: BTreeMap::new(), recent: VecDeque::new() }
+    }
+
+    /// Listens to as many GPUs, those of before included.
+    pub(super) fn listen(&mut self, nvml: &'static Nvml, gpus: u32) -> io::Result<()> {
+        for index in self.listening..gpus {
+            let announce = self.announce.clone();
+            thread::Builder::new()
+                .name(format!("xid-{index}"))
+                .spawn(move || listen_for_ever(nvml, index, &announce))?;
+            self.listening = index + 1;
+        }
+        Ok(())
+    }
+
+    /// Counts what has been announced.
+    pub(super) fn hear(&mut self) {
+        while let Ok(event) = self.announced.try_recv() {
+            let key = (event.uuid.clone(), event.xid);
+            let tally = self.tallies.entry(key).or_insert(Tally { index: 0, count: 0, last_seconds: 0.0 });
+            tally.index = event.index;
+            tally.count += 1;
+            tally.last_seconds = event.at_seconds;
+            if self.recent.len() == RECENT_MAX {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(event);
+        }
+    }
+
+    pub(super) fn last_of(&self, uuid: &str) -> Option<u64> {
+        let of_gpu = self.tallies.iter().filter(|((other, _), _)| other == uuid);
+        of_gpu.max_by(|(_, a), (_, b)| a.last_seconds.total_cmp(&b.last_seconds)).map(|((_, xid), _)| *xid)
+    }
+
+    /// The newest last.
+    pub(super) fn recent(&self) -> Vec<XidEvent> {
+        self.recent.iter().cloned().collect()
+    }
+}
+
+/// Ends when nobody hears any more, or when the GPU has no such events.
+fn listen_for_ever(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) {
+    loop {
+        match listen(nvml, index, announce) {
+            Ok(()) => return,
+            Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_) | NvmlError::NoPermission) => {
+                tracing::debug!(index, "a GPU does not announce its errors");
+                return;
+            }
+            Err(error) => tracing::debug!(index, %error, "a GPU cannot be listened to now"),
+        }
+        thread::sleep(LISTEN_AGAIN);
+    }
+}
+
+fn listen(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) -> Result<(), NvmlError> {
+    let device = nvml.device_by_index(index)?;
+    let uuid = device.uuid()?;
+    let xids = EventTypes::CRITICAL_XID_ERROR;
+    if !device.supported_event_types()?.contains(xids) {
+        return Err(NvmlError::NotSupported);
+    }
+    let events = device.register_events(xids, nvml.create_event_set()?).map_err(|error| error.error)?;
+    loop {
+        let xid = match events.wait(WAIT_MS) {
+            Ok(event) => event.event_data,
+            Err(NvmlError::Timeout) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(xid) = xid else { continue };
+        let xid = match xid {
+            XidError::Value(xid) => xid,
+            XidError::Unknown => XID_UNKNOWN,
+        };
+        let event = XidEvent { uuid: uuid.clone(), index, xid, at_seconds: unix_seconds() };
+        if announce.send(event).is_err() {
+            return Ok(());
+        }
+    }
+}

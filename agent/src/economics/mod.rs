@@ -1,0 +1,97 @@
+//! What this machine's work costs its owner: energy, electricity, wear. All of it is measured or estimated, none of
+//! it is anybody's ledger, so it is counted in floating point.
+
+mod meter;
+mod settings;
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use jiff::Zoned;
+
+pub use meter::{Costs, GpuReading, Meter, Reading, Totals};
+pub use settings::{Exchange, Settings, Table};
+
+/// What an agent that is killed loses of its totals at most.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The running totals, kept on disk across restarts.
+#[derive(Debug)]
+pub struct Economics {
+    pub settings: Settings,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    meter: Meter,
+    advanced: Instant,
+    saved: Instant,
+}
+
+impl Economics {
+    pub fn open(settings: Settings, data: &Path) -> anyhow::Result<Economics> {
+        let path = data.join("economics.json");
+        let totals = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .with_context(|| format!("{} is damaged: remove it to count from zero", path.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Totals::default(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let now = Instant::now();
+        let state = Mutex::new(State { meter: Meter::new(totals), advanced: now, saved: now });
+        Ok(Economics { settings, path, state })
+    }
+
+    /// What a kilowatt-hour costs now, on this machine's clock and in its time zone.
+    pub fn price(&self) -> Option<f64> {
+        self.settings.price_at(Zoned::now().datetime())
+    }
+
+    /// Counts what was used since the last call.
+    pub fn advance(&self, reading: &Reading) -> Totals {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(state.advanced);
+        state.advanced = now;
+        let price = self.price();
+        state.meter.advance(reading, elapsed, &self.settings, price);
+        let totals = state.meter.totals().clone();
+        let is_due = now.saturating_duration_since(state.saved) >= SAVE_INTERVAL;
+        if is_due {
+            state.saved = now;
+        }
+        drop(state);
+        if is_due {
+            self.save();
+        }
+        totals
+    }
+
+    /// Keeps the totals for the next start.
+    pub fn save(&self) {
+        let totals = self.lock().meter.totals().clone();
+        let written = || -> io::Result<()> {
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer(&mut file, &totals)?;
+            file.flush()?;
+            file.as_file().sync_all()?;
+            file.persist(&self.path).map(drop).map_err(io::Error::from)
+        };
+        if let Err(error) = written() {
+            tracing::warn!(%error, "the energy totals cannot be kept in {}", self.path.display());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,89 @@
+//! What is wrong with this worker and what to do about it: the same findings for `/metrics`, for the registry and for
+//! `pictor-agent doctor`. A finding about one GPU holds the slot that it makes useless.
+
+pub mod findings;
+mod slots;
+mod watch;
+
+use pictor_protocol::HealthFinding;
+use serde::{Deserialize, Serialize};
+
+pub use watch::{Health, Sources};
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    Config,
+    Data,
+    Disk,
+    Blender,
+    Sandbox,
+    /// Whether the GPUs that this machine has had are there.
+    Gpus,
+    /// Whether tasks ran on the GPU they were meant for.
+    GpuFallback,
+    GpuThrottling,
+    GpuXid,
+    Registry,
+    Clock,
+    Token,
+}
+
+impl Check {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Check::Config => "config",
+            Check::Data => "data",
+            Check::Disk => "disk",
+            Check::Blender => "blender",
+            Check::Sandbox => "sandbox",
+            Check::Gpus => "gpus",
+            Check::GpuFallback => "gpu_fallback",
+            Check::GpuThrottling => "gpu_throttling",
+            Check::GpuXid => "gpu_xid",
+            Check::Registry => "registry",
+            Check::Clock => "clock",
+            Check::Token => "token",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    #[serde(rename = "name")]
+    pub check: Check,
+    pub status: Status,
+    pub found: String,
+    /// What to do about it.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    pub fn ok(check: Check, found: impl Into<String>) -> Finding {
+        Finding { check, status: Status::Ok, found: found.into(), advice: None }
+    }
+
+    pub fn warn(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { check, status: Status::Warn, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    pub fn fail(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { check, status: Status::Fail, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    /// As the registry is told; what is well is not.
+    pub fn report(&self) -> Option<HealthFinding> {
+        let advice = self.advice.clone()?;
+        Some(HealthFinding { check: self.check.as_str().to_owned(), found: self.found.clone(), advice })
+    }
+}
