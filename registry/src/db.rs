@@ -117,6 +117,13 @@ impl Db {
         Connections { used: open - idle, idle, max: self.pool.options().get_max_connections() }
     }
 
+    /// Writes what SQLite holds at this moment into an empty file.
+    pub async fn copy_into(&self, path: &str) -> anyhow::Result<()> {
+        let mut connection = self.pool.acquire().await?;
+        sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(&mut *connection).await?;
+        Ok(())
+    }
+
     /// A connection to read from, beside whoever writes.
     pub async fn read(&self) -> Result<PoolConnection<Any>> {
         Ok(self.pool.acquire().await?)

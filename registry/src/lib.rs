@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub mod accounts;
 pub mod auth;
+pub mod backup;
 pub mod blobs;
 pub mod cli;
 pub mod clock;

@@ -6,12 +6,15 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use pictor_protocol::{AccountId, AttemptStatus, Family, JobStatus, Micros, TaskStatus, WorkerStatus};
+use pictor_protocol::{
+    AccountId, AttemptStatus, Family, JobStatus, Micros, TaskStatus, UnixMillis, WorkerStatus,
+};
 use sqlx::AnyConnection;
 
 use super::EXPOSITION;
 use crate::App;
 use crate::auth::Caller;
+use crate::backup;
 use crate::error::Result;
 use crate::workers::{self, Standing};
 
@@ -63,7 +66,12 @@ const WORKER_TASKS: Family = Family::gauge(
     &["worker_id", "account", "status"],
     "The attempts of a worker by status.",
 );
-pub(super) const FAMILIES: [Family; 12] = [
+const BACKUP: Family = Family::gauge(
+    "pictor_registry_backup_last_success_timestamp_seconds",
+    &[],
+    "The moment that the newest backup of the database holds; absent until there is one.",
+);
+pub(super) const FAMILIES: [Family; 13] = [
     WORKERS,
     LAST_HEARTBEAT,
     WORKER_STATUS,
@@ -76,6 +84,7 @@ pub(super) const FAMILIES: [Family; 12] = [
     WORKER_EARNINGS,
     WORKER_POINTS,
     WORKER_TASKS,
+    BACKUP,
 ];
 
 /// Text in Prometheus' exposition format.
@@ -127,6 +136,12 @@ pub(super) async fn of_network(State(app): State<App>, caller: Caller) -> Result
     write_work(&mut text, &mut conn, owner, app.clock.now().0).await?;
     write_money(&mut text, &mut conn, owner, &app.settings.currency).await?;
     write_worker_totals(&mut text, &mut conn, &standings, owner, &app.settings.currency).await?;
+    if owner.is_none() {
+        let mut samples = text.family(&BACKUP);
+        if let Some(taken_at) = backup::last(&mut conn).await? {
+            samples.sample(&[], taken_at.seconds_since(UnixMillis(0)));
+        }
+    }
     Ok(([(header::CONTENT_TYPE, EXPOSITION)], text.0))
 }
 
