@@ -3,6 +3,8 @@
 Benches:
   render    wall time of a ten-frame Cycles job through registry and agent, over one `blender -b SCENE -a`
             of the same frames; with one task of ten frames, and with ten tasks of one
+  scrape    one scrape of the agent's /metrics with eight (fake) GPUs over one of node_exporter's, both
+            programs' memory, the agent's processor time, and what 10,000 scrapes leave behind
 """
 
 import argparse
@@ -19,6 +21,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import bench_scrape
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FRAMES = 10
@@ -76,8 +80,10 @@ def ask(method, url, token=None, body=None):
 class Network:
     """A registry and one agent of our own, on free ports, until the `with` ends."""
 
-    def __init__(self, folder, bin):
-        self.folder, self.bin, self.servers = folder, bin, []
+    def __init__(self, folder, bin, settings=""):
+        """`settings` is what the agent's config file says besides whose it is."""
+        self.folder, self.bin, self.settings, self.servers = folder, bin, settings, []
+        self.agent_port = free_port()
         self.database = f"sqlite://{folder}/registry.db"
         self.url = f"http://127.0.0.1:{free_port()}"
 
@@ -128,15 +134,15 @@ class Network:
         downloaded.write_bytes(ask("GET", f"{worker}/config", provider))
         run(self.bin / "pictor-agent", "import", downloaded, "--config", config)
         # The scene renders on the CPU in both ways.
-        config.write_text(config.read_text() + '\n[blender]\ndevice = "cpu"\n')
+        config.write_text(config.read_text() + '\n[blender]\ndevice = "cpu"\n' + self.settings)
         agent = self.start("agent", self.bin / "pictor-agent", "run", "--config", config, "--data",
-                           self.folder / "agent", "--listen", f"127.0.0.1:{free_port()}",
+                           self.folder / "agent", "--listen", f"127.0.0.1:{self.agent_port}",
                            "--blender", shutil.which("blender"))
         idle = lambda: json.loads(ask("GET", worker, provider) or "{}").get("status") == "idle"
         wait_until("the worker is idle", idle, agent)
         # Idle it is also where it cannot render; what keeps it then stands in its log.
         wait_until("the agent can render", lambda: "ready to render" in agent.log.read_text(), agent)
-        self.agent_log = agent.log
+        self.agent, self.agent_log = agent, agent.log
 
     def render(self, scene, frames_per_task):
         """Seconds from submitting a job until its command says that it is completed."""
@@ -159,18 +165,38 @@ def blender_alone(scene, folder):
 
 def build(profile):
     run("cargo", "build", "--locked", "--profile", profile, "-p", "pictor-registry", "-p", "pictor-agent",
-        cwd=REPOSITORY)
+        "-p", "fake-nvml", cwd=REPOSITORY)
     metadata = json.loads(run("cargo", "metadata", "--format-version", "1", "--no-deps", "--locked", "--offline",
                               cwd=REPOSITORY))
     return Path(metadata["target_directory"]) / ("debug" if profile == "dev" else profile)
 
 
-def bench_render(args):
+def prepare(profile):
+    """The folder of the built programs."""
     for program in ("blender", "bwrap"):
         shutil.which(program) or sys.exit(f"bench: {program} is not installed: run scripts/quickstart, which installs it")
-    bin = build(args.profile)
+    bin = build(profile)
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, load average {load:.1f}" + (": others work here, run it again on a quiet machine" if load > 1 else ""), flush=True)
+    return bin
+
+
+def bench_scrape_cost(args):
+    bin = prepare(args.profile)
+    with tempfile.TemporaryDirectory(prefix="pictor-bench-") as folder:
+        folder = Path(folder)
+        fake = bench_scrape.FakeGpus(folder, bin)
+        # Idle GPUs too are measured once a second here.
+        settings = f'\n[metrics]\nnvml_library = "{fake.library}"\ngpu_idle_interval_seconds = 1.0\n'
+        with Network(folder, bin, settings) as network:
+            node, node_port = bench_scrape.start_node_exporter(network, free_port)
+            listening = lambda: ask("GET", f"http://127.0.0.1:{node_port}/metrics")
+            wait_until("node_exporter answers", listening, node)
+            bench_scrape.measure(network, fake, node, node_port, args.runs)
+
+
+def bench_render(args):
+    bin = prepare(args.profile)
     with tempfile.TemporaryDirectory(prefix="pictor-bench-") as folder:
         folder = Path(folder)
         scene = folder / "sample.blend"
@@ -208,6 +234,10 @@ def main():
     render.add_argument("--runs", type=int, default=3, help="how often each way is measured (default: 3)")
     render.add_argument("--profile", default="dev", help="the Cargo profile to build with (default: dev)")
     render.set_defaults(run=bench_render)
+    scrape = benches.add_parser("scrape", help="the agent's /metrics over node_exporter's")
+    scrape.add_argument("--runs", type=int, default=500, help="how many pairs of scrapes (default: 500)")
+    scrape.add_argument("--profile", default="release", help="the Cargo profile to build with (default: release)")
+    scrape.set_defaults(run=bench_scrape_cost)
     args = parser.parse_args()
     args.run(args)
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
+use pictor_telemetry::TelemetryArgs;
 use serde::Deserialize;
 use url::Url;
 
@@ -27,9 +28,8 @@ const INTERVAL_SECONDS_MIN: f64 = 0.1;
 #[derive(Debug, clap::Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// What to log: error, warn, info, debug, or a filter such as `info,pictor_agent::outbox=debug`
-    #[arg(long, global = true, env = "PICTOR_LOG", default_value = "info", value_name = "FILTER")]
-    pub log: String,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     #[command(subcommand)]
     pub command: Command,
 }

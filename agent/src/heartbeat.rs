@@ -9,6 +9,7 @@ use std::{
 
 use pictor_protocol::{AttemptReport, Cpu, Earned, Gpu, HeartbeatRequest, HeartbeatResponse, LeaseState};
 use tokio::sync::{Notify, watch};
+use tracing::{Instrument, info_span};
 
 use crate::{
     backoff::Backoff,
@@ -88,11 +89,11 @@ impl Heartbeat {
         let mut readiness = self.readiness.subscribe();
         loop {
             readiness.mark_unchanged();
-            let request = self.request(false).await;
-            match self.registry.heartbeat(&request).await {
+            let (accepts_tasks, answer) = self.beat(false).instrument(info_span!("heartbeat")).await;
+            match answer {
                 Ok((response, skew_seconds)) => {
                     backoff.reset();
-                    self.heard(&response, skew_seconds, request.accepts_tasks);
+                    self.heard(&response, skew_seconds, accepts_tasks);
                     interval = Duration::from_secs(response.heartbeat_seconds.max(1).into());
                     tokio::select! {
                         () = tokio::time::sleep(interval) => {}
@@ -114,15 +115,21 @@ impl Heartbeat {
         }
     }
 
+    /// One heartbeat: whether it said that this worker accepts tasks, and the answer.
+    async fn beat(&self, stopping: bool) -> (bool, Result<(HeartbeatResponse, Option<f64>), CallError>) {
+        let request = self.request(stopping).await;
+        (request.accepts_tasks, self.registry.heartbeat(&request).await)
+    }
+
     /// Says that the worker stops on purpose.
     pub async fn goodbye(&self) {
         if !self.connection.borrow().is_up() {
             return;
         }
-        let goodbye = async { self.registry.heartbeat(&self.request(true).await).await };
+        let goodbye = self.beat(true).instrument(info_span!("heartbeat"));
         match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
-            Ok(Ok(_)) => tracing::info!("said goodbye to the registry"),
-            Ok(Err(error)) => tracing::warn!(%error, "could not say goodbye to the registry"),
+            Ok((_, Ok(_))) => tracing::info!("said goodbye to the registry"),
+            Ok((_, Err(error))) => tracing::warn!(%error, "could not say goodbye to the registry"),
             Err(_) => tracing::warn!("could not say goodbye to the registry in time"),
         }
     }

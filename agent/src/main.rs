@@ -1,6 +1,6 @@
 //! The `pictor-agent` program: reads flags, then hands over to the library.
 
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
@@ -9,6 +9,7 @@ use pictor_agent::{
     config::{Cli, Command, Config, ConfigError, DoctorFlags, RunFlags},
     doctor, import,
 };
+use pictor_telemetry::{BadSetting, Service, TelemetryArgs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -16,30 +17,50 @@ const BAD_CONFIGURATION: u8 = 78;
 /// What still blocks a thread after a clean end is not waited for any longer.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
+const SERVICE: Service = Service { name: "pictor-agent", version: env!("CARGO_PKG_VERSION") };
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_new(&cli.log);
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-    let result = match cli.command {
-        // Before any thread is started: its limits and filters bind the thread that sets them.
-        Command::Sandbox(args) => sandbox::run_inner(args).map(|never| match never {}),
-        Command::Import(flags) => import::import(&flags).map(|()| ExitCode::SUCCESS),
-        Command::Run(flags) => on_runtime(run(flags)),
-        Command::Doctor(flags) => on_runtime(examine(flags)),
-    };
-    result.unwrap_or_else(|error| {
+    let Cli { telemetry, command } = Cli::parse();
+    execute(&telemetry, command).unwrap_or_else(|error| {
         eprintln!("pictor-agent: {error:#}");
-        let is_configuration = error.downcast_ref::<ConfigError>().is_some();
+        let is_configuration = error.is::<ConfigError>() || error.is::<BadSetting>();
         if is_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
     })
 }
 
-fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+fn execute(telemetry: &TelemetryArgs, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(flags) => {
+            set_up_tls();
+            let telemetry = telemetry.start(&SERVICE)?;
+            let result = on_runtime(run(flags));
+            telemetry.stop();
+            result
+        }
+        Command::Doctor(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(examine(flags))
+        }
+        // Before any thread is started: its limits and filters bind the thread that sets them.
+        Command::Sandbox(args) => {
+            telemetry.log()?;
+            sandbox::run_inner(args).map(|never| match never {})
+        }
+        Command::Import(flags) => {
+            telemetry.log()?;
+            import::import(&flags).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn set_up_tls() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("TLS is set up already");
     }
+}
+
+fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(work);

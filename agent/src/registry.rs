@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fmt::Display,
     time::{Duration, SystemTime},
 };
 
@@ -11,14 +12,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pictor_protocol::{
     AttemptEnded, AttemptId, CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatResponse, LeaseRequest,
-    LeasesResponse, Problem, ReleaseRequest, StoredFrame, WorkerConfig,
+    LeasesResponse, Problem, ReleaseRequest, StoredFrame, WorkerConfig, is_loopback,
 };
+use pictor_telemetry::TraceParent;
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
-use url::{Host, Url};
+use tracing::{Span, field::Empty, info_span};
+use url::Url;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without a byte for this long, a line is dead.
@@ -85,8 +88,8 @@ impl Registry {
         &self,
         beat: &HeartbeatRequest,
     ) -> Result<(HeartbeatResponse, Option<f64>), CallError> {
-        let call = self.call(Method::POST, &["heartbeat"]).timeout(CALL_TIMEOUT).json(beat);
-        let response = answer(call.send().await, On::Worker).await?;
+        let call = self.call(Method::POST, "/v1/agent/heartbeat", &[]);
+        let response = answer(call.with(|call| call.timeout(CALL_TIMEOUT).json(beat)), On::Worker).await?;
         let skew_seconds = clock_skew(response.headers());
         Ok((response.json().await.map_err(|error| retry(&error))?, skew_seconds))
     }
@@ -94,14 +97,14 @@ impl Registry {
     /// Waits for work as long as the request says.
     pub async fn leases(&self, ask: &LeaseRequest) -> Result<LeasesResponse, CallError> {
         let timeout = CALL_TIMEOUT + Duration::from_secs(ask.wait_seconds.into());
-        let call = self.call(Method::POST, &["leases"]).timeout(timeout).json(ask);
-        json(call.send().await, On::Worker).await
+        let call = self.call(Method::POST, "/v1/agent/leases", &[]);
+        json(call.with(|call| call.timeout(timeout).json(ask)), On::Worker).await
     }
 
     /// The scene's bytes as they come.
     pub async fn scene(&self, attempt: AttemptId) -> Result<SceneStream, CallError> {
-        let call = self.lease_call(Method::GET, attempt, &["scene"]);
-        Ok(SceneStream(answer(call.send().await, On::Lease).await?))
+        let call = self.call(Method::GET, "/v1/agent/leases/{id}/scene", &[&attempt]);
+        Ok(SceneStream(answer(call, On::Lease).await?))
     }
 
     pub async fn put_frame(
@@ -113,19 +116,21 @@ impl Registry {
     ) -> Result<StoredFrame, CallError> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let timeout = CALL_TIMEOUT + Duration::from_secs(size / UPLOAD_BYTES_PER_SECOND_MIN);
-        let call = self
-            .lease_call(Method::PUT, attempt, &["frames", &frame.to_string()])
-            .timeout(timeout)
-            .header(CONTENT_DIGEST, format!("sha-256=:{}:", BASE64_STANDARD.encode(sha256)))
-            .header(CONTENT_TYPE, "image/png")
-            .body(bytes);
-        json(call.send().await, On::Lease).await
+        let call =
+            self.call(Method::PUT, "/v1/agent/leases/{id}/frames/{n}", &[&attempt, &frame]).with(|call| {
+                call.timeout(timeout)
+                    .header(CONTENT_DIGEST, format!("sha-256=:{}:", BASE64_STANDARD.encode(sha256)))
+                    .header(CONTENT_TYPE, "image/png")
+                    .body(bytes)
+            });
+        json(call, On::Lease).await
     }
 
     pub async fn log(&self, attempt: AttemptId, text: Bytes) -> Result<(), CallError> {
-        let call = self.lease_call(Method::POST, attempt, &["log"]).timeout(CALL_TIMEOUT);
-        let call = call.header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text);
-        answer(call.send().await, On::Lease).await.map(drop)
+        let call = self.call(Method::POST, "/v1/agent/leases/{id}/log", &[&attempt]).with(|call| {
+            call.timeout(CALL_TIMEOUT).header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text)
+        });
+        answer(call, On::Lease).await.map(drop)
     }
 
     pub async fn complete(
@@ -133,36 +138,55 @@ impl Registry {
         attempt: AttemptId,
         end: &CompleteRequest,
     ) -> Result<AttemptEnded, CallError> {
-        let call = self.lease_call(Method::POST, attempt, &["complete"]).timeout(CALL_TIMEOUT).json(end);
-        json(call.send().await, On::Lease).await
+        let call = self.call(Method::POST, "/v1/agent/leases/{id}/complete", &[&attempt]);
+        json(call.with(|call| call.timeout(CALL_TIMEOUT).json(end)), On::Lease).await
     }
 
     pub async fn fail(&self, attempt: AttemptId, end: &FailRequest) -> Result<AttemptEnded, CallError> {
-        let call = self.lease_call(Method::POST, attempt, &["fail"]).timeout(CALL_TIMEOUT).json(end);
-        json(call.send().await, On::Lease).await
+        let call = self.call(Method::POST, "/v1/agent/leases/{id}/fail", &[&attempt]);
+        json(call.with(|call| call.timeout(CALL_TIMEOUT).json(end)), On::Lease).await
     }
 
     pub async fn release(&self, attempt: AttemptId, end: &ReleaseRequest) -> Result<AttemptEnded, CallError> {
-        let call = self.lease_call(Method::POST, attempt, &["release"]).timeout(CALL_TIMEOUT).json(end);
-        json(call.send().await, On::Lease).await
+        let call = self.call(Method::POST, "/v1/agent/leases/{id}/release", &[&attempt]);
+        json(call.with(|call| call.timeout(CALL_TIMEOUT).json(end)), On::Lease).await
     }
 
     /// How far this machine's clock is ahead of the registry's, in seconds; `None` if the registry tells no time.
     pub async fn clock_skew(&self) -> Result<Option<f64>, CallError> {
-        let call = self.client.get(path(&self.base, &["healthz"])).timeout(CALL_TIMEOUT);
-        let response = answer(call.send().await, On::Worker).await?;
-        Ok(clock_skew(response.headers()))
+        let call = self.call(Method::GET, "/healthz", &[]).with(|call| call.timeout(CALL_TIMEOUT));
+        Ok(clock_skew(answer(call, On::Worker).await?.headers()))
     }
 
-    fn call(&self, method: Method, segments: &[&str]) -> RequestBuilder {
-        let segments: Vec<&str> = ["v1", "agent"].into_iter().chain(segments.iter().copied()).collect();
-        self.client.request(method, path(&self.base, &segments))
+    /// A call of this route, whose parameters are filled in order.
+    fn call(&self, method: Method, route: &'static str, parameters: &[&dyn Display]) -> Call {
+        let request = self.client.request(method.clone(), path(&self.base, &filled(route, parameters)));
+        Call { request, method, route }
+    }
+}
+
+/// A request, and what it is called whatever its parameters are.
+struct Call {
+    request: RequestBuilder,
+    method: Method,
+    route: &'static str,
+}
+
+impl Call {
+    fn with(self, more: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Call {
+        Call { request: more(self.request), ..self }
     }
 
-    fn lease_call(&self, method: Method, attempt: AttemptId, segments: &[&str]) -> RequestBuilder {
-        let attempt = attempt.to_string();
-        let segments: Vec<&str> = ["leases", &attempt].into_iter().chain(segments.iter().copied()).collect();
-        self.call(method, &segments)
+    /// The span of it, named as OpenTelemetry's conventions for HTTP have it.
+    fn span(&self) -> Span {
+        info_span!(
+            "call",
+            otel.name = format!("{} {}", self.method, self.route),
+            otel.kind = "client",
+            http.request.method = self.method.as_str(),
+            url.template = self.route,
+            http.response.status_code = Empty,
+        )
     }
 }
 
@@ -192,7 +216,7 @@ enum On {
     Lease,
 }
 
-fn path(base: &Url, segments: &[&str]) -> Url {
+fn path(base: &Url, segments: &[String]) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(segments);
@@ -200,22 +224,37 @@ fn path(base: &Url, segments: &[&str]) -> Url {
     url
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+/// The segments of a route with its parameters in place.
+fn filled(route: &str, parameters: &[&dyn Display]) -> Vec<String> {
+    let mut parameters = parameters.iter();
+    let fill = |segment: &str| {
+        let parameter = if segment.starts_with('{') { parameters.next() } else { None };
+        parameter.map_or_else(|| segment.to_owned(), ToString::to_string)
+    };
+    route.trim_start_matches('/').split('/').map(fill).collect()
 }
 
-async fn json<T: DeserializeOwned>(sent: reqwest::Result<Response>, on: On) -> Result<T, CallError> {
-    let response = answer(sent, on).await?;
+async fn json<T: DeserializeOwned>(call: Call, on: On) -> Result<T, CallError> {
+    let response = answer(call, on).await?;
     response.json().await.map_err(|error| retry(&error))
 }
 
-async fn answer(sent: reqwest::Result<Response>, on: On) -> Result<Response, CallError> {
-    let response = sent.map_err(|error| retry(&error))?;
+/// Sends it, telling the registry which span it comes from.
+async fn answer(call: Call, on: On) -> Result<Response, CallError> {
+    let span = call.span();
+    let request = match pictor_telemetry::of(&span) {
+        Some(place) => call.request.header(TraceParent::HEADER, place.to_string()),
+        None => call.request,
+    };
+    pictor_telemetry::within(span, async {
+        let response = request.send().await.map_err(|error| retry(&error))?;
+        Span::current().record("http.response.status_code", response.status().as_u16());
+        accepted(response, on).await
+    })
+    .await
+}
+
+async fn accepted(response: Response, on: On) -> Result<Response, CallError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -278,7 +317,12 @@ mod tests {
             ("https://example.org/render/", "https://example.org/render/v1/agent"),
             ("https://example.org/render", "https://example.org/render/v1/agent"),
         ] {
-            assert_eq!(path(&base.parse().unwrap(), &["v1", "agent"]).as_str(), whole);
+            assert_eq!(path(&base.parse().unwrap(), &filled("/v1/agent", &[])).as_str(), whole);
         }
+    }
+
+    #[test]
+    fn a_routes_parameters_are_filled_in_order() {
+        assert_eq!(filled("/leases/{id}/frames/{n}", &[&"a", &7]), ["leases", "a", "frames", "7"]);
     }
 }

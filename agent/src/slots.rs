@@ -402,6 +402,7 @@ mod tests {
             height: None,
             lease_seconds: 60,
             timeout_seconds: 60,
+            traceparent: None,
         }
     }
 

@@ -6,6 +6,7 @@ use axum::http::{Method, header};
 use pictor_protocol::{AccountId, Role, Scope, TokenId, UnixMillis, WorkerId};
 use sha2::{Digest, Sha256};
 use sqlx::{AnyConnection, Row};
+use tracing::Span;
 
 use crate::App;
 use crate::clock::Clock;
@@ -77,6 +78,8 @@ impl Caller {
     }
 }
 
+/// A caller of what only reads, though it may be asked by POST.
+pub struct Reader(pub Caller);
 /// A caller with the role `provider` (or an operator).
 pub struct Provider(pub Caller);
 /// A caller with the role `creator` (or an operator).
@@ -96,26 +99,34 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller> {
+        let Reader(caller) = Reader::from_request_parts(parts, app).await?;
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            caller.require_full()?;
+        }
+        Ok(caller)
+    }
+}
+
+impl FromRequestParts<App> for Reader {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Reader> {
         let found = token_row(parts, app).await?;
         if found.worker_id.is_some() {
             return Err(Error::Forbidden("a worker's token opens the agent's calls only".to_owned()));
-        }
-        let caller = Caller {
-            account_id: found.account_id,
-            name: found.account_name,
-            roles: found.roles,
-            scope: found.scope,
-            wallet_address: found.wallet_address,
-        };
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            caller.require_full()?;
         }
         let stale = found.last_used_at.is_none_or(|used| app.clock.now().0 - used.0 > LAST_USED_MILLIS);
         if stale {
             let (token_id, now) = (found.token_id, app.clock.now());
             app.db.write(move |conn| Box::pin(touch(conn, token_id, now))).await?;
         }
-        Ok(caller)
+        Ok(Reader(Caller {
+            account_id: found.account_id,
+            name: found.account_name,
+            roles: found.roles,
+            scope: found.scope,
+            wallet_address: found.wallet_address,
+        }))
     }
 }
 
@@ -146,6 +157,7 @@ impl FromRequestParts<App> for Agent {
             ));
         };
         let agent = Agent { worker_id, account_id: found.account_id, token_id: found.token_id };
+        pictor_telemetry::attribute(&Span::current(), "pictor.worker.id", &worker_id);
         if found.last_used_at.is_none() {
             let now = app.clock.now();
             app.db.write(move |conn| Box::pin(first_use(conn, agent, now))).await?;

@@ -1,6 +1,7 @@
 //! The command line: one module a group of commands.
 
 mod account;
+mod backup;
 pub mod job;
 mod serve;
 
@@ -24,6 +25,8 @@ enum Command {
     /// Submit jobs and fetch their frames
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Copy the database to a file while it is in use
+    Backup(backup::BackupArgs),
     /// Print the API as an OpenAPI 3.1 document
     Openapi,
 }
@@ -34,6 +37,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(*args).await,
         Command::Account(command) => account::run(command).await,
         Command::Job(command) => job::run(command).await,
+        Command::Backup(args) => backup::run(args).await,
         Command::Openapi => {
             println!("{}", crate::openapi().to_pretty_json()?);
             Ok(())

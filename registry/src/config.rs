@@ -33,6 +33,10 @@ pub struct Settings {
     #[arg(long, env = "PICTOR_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<Url>,
 
+    /// The Prometheus in which accounts may query their own series; a user and a password may stand in it
+    #[arg(long, env = "PICTOR_PROMETHEUS_URL", hide_env_values = true, value_name = "URL")]
+    pub prometheus_url: Option<Url>,
+
     /// Networks whose proxies may say who is behind them (X-Forwarded-For)
     #[arg(long = "trusted-proxy", env = "PICTOR_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR")]
     pub trusted_proxies: Vec<IpNet>,
@@ -96,6 +100,12 @@ impl Settings {
         }
         if !self.blobs.starts_with("file://") {
             return Err(BadConfiguration("--blobs: write file://FOLDER".to_owned()));
+        }
+        if self.prometheus_url.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
+            return Err(BadConfiguration(
+                "--prometheus-url: write http://HOST:PORT or https://HOST, with its path prefix if it has one"
+                    .to_owned(),
+            ));
         }
         if self.lease_seconds < 2 * self.heartbeat_seconds {
             return Err(BadConfiguration(format!(

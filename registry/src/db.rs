@@ -41,6 +41,14 @@ impl Dialect {
     }
 }
 
+/// How many connections a pool has open, and how many it opens at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    pub used: u32,
+    pub idle: u32,
+    pub max: u32,
+}
+
 /// A handle to the database; clones share it.
 #[derive(Clone)]
 pub struct Db {
@@ -100,6 +108,20 @@ impl Db {
             Writer::Batched(_) => Dialect::Sqlite,
             Writer::PerCaller => Dialect::Postgres,
         }
+    }
+
+    /// The pool as it is now. The one connection that writes to SQLite is not of it.
+    pub fn connections(&self) -> Connections {
+        let (open, idle) = (self.pool.size(), u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX));
+        let idle = idle.min(open);
+        Connections { used: open - idle, idle, max: self.pool.options().get_max_connections() }
+    }
+
+    /// Writes what SQLite holds at this moment into an empty file.
+    pub async fn copy_into(&self, path: &str) -> anyhow::Result<()> {
+        let mut connection = self.pool.acquire().await?;
+        sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(&mut *connection).await?;
+        Ok(())
     }
 
     /// A connection to read from, beside whoever writes.

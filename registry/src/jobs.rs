@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pictor_protocol::{AccountId, Job, JobId, JobSettings, List, Micros, TaskId};
 use serde::Deserialize;
+use tracing::Span;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -259,6 +260,7 @@ async fn submit(app: &App, new: NewJob, cost: Micros) -> Result<(store::JobRow, 
             })
         })
         .await?;
+    pictor_telemetry::attribute(&Span::current(), "pictor.job.id", &made.0.id);
     if made.1 {
         app.wakeup.task_pending();
     }

@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub mod accounts;
 pub mod auth;
+pub mod backup;
 pub mod blobs;
 pub mod cli;
 pub mod clock;
@@ -32,6 +33,8 @@ pub mod jobs;
 pub mod metrics;
 pub mod peer;
 pub mod tasks;
+pub mod tenant;
+pub mod trace;
 pub mod workers;
 
 use blobs::Blobs;
@@ -50,6 +53,7 @@ pub struct App {
     pub presence: Arc<workers::Presence>,
     pub wakeup: tasks::Wakeup,
     pub metrics: Arc<metrics::Metrics>,
+    pub prometheus: Option<Arc<tenant::Upstream>>,
     pub shutdown: CancellationToken,
 }
 
@@ -66,6 +70,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(earnings::routes())
         .merge(discovery::routes())
         .merge(metrics::routes())
+        .merge(tenant::routes())
 }
 
 /// The API as an OpenAPI 3.1 document.
@@ -82,6 +87,7 @@ fn router(app: App) -> Router {
         .fallback(|| async { error::Error::NotFound("route") })
         .method_not_allowed_fallback(|| async { error::Error::MethodNotAllowed })
         .layer(axum::middleware::from_fn(drain::drain_refused))
+        .layer(axum::middleware::from_fn(trace::observe))
         .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::observe))
         // Uploads bring bounds of their own; nothing else is larger than a heartbeat of a big machine.
         .layer(DefaultBodyLimit::max(2 << 20))
@@ -134,11 +140,13 @@ async fn open(
     let db = Db::open(&settings.database.database).await?;
     let blobs = Blobs::open(&settings.blobs, clock.clone())?;
     let presence = workers::Presence::load(&db).await?;
+    let prometheus = settings.prometheus_url.clone().map(tenant::Upstream::new).transpose()?;
     Ok(App {
         public_url: settings.public_url(listening_on)?,
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
-        metrics: Arc::new(metrics::Metrics::new()?),
+        metrics: Arc::new(metrics::Metrics::new(clock.now())?),
+        prometheus: prometheus.map(Arc::new),
         settings: Arc::new(settings),
         db,
         clock,

@@ -142,6 +142,7 @@ mod tests {
                 height: None,
                 lease_seconds: 60,
                 timeout_seconds: 60,
+                traceparent: None,
             },
             progress_ratio: ratio,
             elapsed: Duration::from_secs(elapsed_seconds),

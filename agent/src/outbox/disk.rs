@@ -1,4 +1,5 @@
-//! How entries lie on disk: `ATTEMPT/00000001-frame-7-SHA256.png`, `…-log.txt`, `…-complete.json`.
+//! How entries lie on disk: `ATTEMPT/00000001-frame-7-SHA256.png`, `…-log.txt`, `…-complete.json`;
+//! and `ATTEMPT/traceparent`.
 
 use std::{
     collections::VecDeque,
@@ -9,20 +10,30 @@ use std::{
 };
 
 use pictor_protocol::AttemptId;
+use pictor_telemetry::TraceParent;
 
 use super::{Content, Ending, Entry};
 
 /// What is not yet whole; swept away at the next start.
 const UNFINISHED: &str = "unfinished-";
+/// Where an attempt stands in its task's trace.
+const PLACE: &str = "traceparent";
 
 /// For the owner only: frames belong to the job's creator.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-pub(super) fn make_attempt(folder: &Path, attempt: AttemptId) -> io::Result<()> {
-    make_folder(&folder.join(attempt.to_string()))?;
+pub(super) fn make_attempt(folder: &Path, attempt: AttemptId, place: TraceParent) -> io::Result<()> {
+    let of_attempt = folder.join(attempt.to_string());
+    make_folder(&of_attempt)?;
+    // Worth no fsync: without it the rest of the trace stands apart, and nothing else is lost.
+    fs::write(of_attempt.join(PLACE), place.to_string())?;
     sync(folder)
+}
+
+pub(super) fn read_place(folder: &Path, attempt: AttemptId) -> Option<TraceParent> {
+    fs::read_to_string(folder.join(attempt.to_string()).join(PLACE)).ok()?.parse().ok()
 }
 
 /// On disk when this returns, whole or not at all.
@@ -72,7 +83,7 @@ fn read_entries(folder: &Path) -> io::Result<VecDeque<Entry>> {
             fs::remove_file(&path)?;
         } else if let Some(entry) = parse(&path) {
             entries.push(entry);
-        } else {
+        } else if file_name(&path) != PLACE {
             tracing::warn!("{} in the outbox is none of the agent's; it is left alone", path.display());
         }
     }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use pictor_protocol::{AttemptId, CompleteRequest, FailRequest, ReleaseRequest};
+use pictor_telemetry::TraceParent;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::backoff::Backoff;
@@ -55,16 +56,19 @@ struct Waiting {
     backoff: Backoff,
     /// How long its frames took to send so far.
     upload: Duration,
+    /// Where it stands in its task's trace; what an older agent left does not say.
+    place: Option<TraceParent>,
 }
 
 impl Waiting {
-    fn new() -> Self {
+    fn new(place: Option<TraceParent>) -> Self {
         Self {
             next_sequence: 1,
             entries: VecDeque::new(),
             not_before: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
             upload: Duration::ZERO,
+            place,
         }
     }
 
@@ -90,7 +94,8 @@ impl Outbox {
         let mut attempts = BTreeMap::new();
         for (attempt, entries) in disk::read_attempts(folder)? {
             let next_sequence = entries.back().map_or(1, |entry| entry.sequence.saturating_add(1));
-            attempts.insert(attempt, Waiting { next_sequence, entries, ..Waiting::new() });
+            let place = disk::read_place(folder, attempt);
+            attempts.insert(attempt, Waiting { next_sequence, entries, ..Waiting::new(place) });
         }
         let outbox =
             Outbox { folder: folder.to_owned(), attempts: Mutex::new(attempts), wake: Notify::new() };
@@ -113,9 +118,9 @@ impl Outbox {
     }
 
     /// Makes room for an attempt, so that a restarted agent knows of it. After an error the attempt can still be ended.
-    pub fn begin(&self, attempt: AttemptId) -> io::Result<()> {
-        self.lock().entry(attempt).or_insert_with(Waiting::new);
-        disk::make_attempt(&self.folder, attempt)
+    pub fn begin(&self, attempt: AttemptId, place: TraceParent) -> io::Result<()> {
+        self.lock().entry(attempt).or_insert_with(|| Waiting::new(Some(place)));
+        disk::make_attempt(&self.folder, attempt, place)
     }
 
     /// Adds a frame that passed its checks. Does nothing when the attempt has ended meanwhile.

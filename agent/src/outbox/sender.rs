@@ -4,8 +4,10 @@ use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use pictor_protocol::{AttemptId, FailRequest, ReleaseRequest};
+use pictor_telemetry::TraceParent;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use tracing::{Instrument, Span, info_span};
 
 use super::{Content, Ending, Entry, Outbox, disk};
 use crate::{
@@ -42,6 +44,18 @@ impl Sender {
     }
 
     async fn send(&self, attempt: AttemptId, entry: Entry) {
+        let span = match &entry.content {
+            Content::Frame { frame, .. } => info_span!("frame uploaded", pictor.frame = *frame),
+            Content::Log => info_span!("log uploaded"),
+            Content::End(_) => info_span!("result uploaded"),
+        };
+        if let Some(place) = self.outbox.place(attempt) {
+            pictor_telemetry::follow(&span, place);
+        }
+        self.send_traced(attempt, entry).instrument(span).await;
+    }
+
+    async fn send_traced(&self, attempt: AttemptId, entry: Entry) {
         let started = Instant::now();
         let answer = match self.call(attempt, &entry).await {
             Ok(answer) => answer,
@@ -51,6 +65,9 @@ impl Sender {
                 return self.end_instead(attempt, Ending::Release(ReleaseRequest { reason })).await;
             }
         };
+        if let Err(error) = &answer {
+            pictor_telemetry::failed(&Span::current(), error);
+        }
         match answer {
             Ok(()) => self.accepted(attempt, entry, started.elapsed()).await,
             Err(CallError::Retry { reason, after }) => {
@@ -188,6 +205,10 @@ impl Outbox {
             waiting.backoff.reset();
             waiting.upload += took;
         }
+    }
+
+    fn place(&self, attempt: AttemptId) -> Option<TraceParent> {
+        self.lock().get(&attempt)?.place
     }
 
     fn upload(&self, attempt: AttemptId) -> Option<Duration> {

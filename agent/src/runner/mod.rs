@@ -6,10 +6,12 @@ mod task;
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use pictor_protocol::{Lease, LeaseRequest, LeasesResponse, ReleaseRequest};
+use pictor_telemetry::TraceParent;
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::Instant,
 };
+use tracing::{Instrument, Span, info_span};
 use uuid::Uuid;
 
 pub use scenes::SceneCache;
@@ -59,6 +61,8 @@ pub struct Assignment {
     stop: StopSignal,
     /// When the task's time-out ends.
     deadline: Instant,
+    /// All of the attempt on this machine, but for what the sender does.
+    span: Span,
 }
 
 impl Runner {
@@ -82,7 +86,7 @@ impl Runner {
                 slots: free,
                 wait_seconds: LEASE_WAIT_SECONDS,
             };
-            let (response, asked) = self.answer(&ask).await;
+            let (response, asked) = self.answer(&ask).instrument(info_span!("tasks asked")).await;
             // A registry that stops sends its askers away at once.
             if response.leases.is_empty() {
                 tokio::time::sleep_until(asked + EMPTY_ANSWER_PAUSE).await;
@@ -96,8 +100,8 @@ impl Runner {
     /// Renders one slot's tasks until the asker is gone.
     pub async fn work(self: Arc<Self>, mut assignments: mpsc::Receiver<Assignment>) {
         while let Some(assignment) = assignments.recv().await {
-            let slot = assignment.lease.slot;
-            self.run_task(assignment).await;
+            let (slot, span) = (assignment.lease.slot, assignment.span.clone());
+            self.run_task(assignment).instrument(span).await;
             self.slots.leave(slot);
         }
     }
@@ -155,10 +159,21 @@ impl Runner {
     }
 
     async fn assign(&self, lease: Lease, asked: Instant, slots: &[mpsc::Sender<Assignment>]) {
+        let (span, place) = task_span(&lease);
+        self.assign_traced(lease, asked, slots, place).instrument(span).await;
+    }
+
+    async fn assign_traced(
+        &self,
+        lease: Lease,
+        asked: Instant,
+        slots: &[mpsc::Sender<Assignment>],
+        place: TraceParent,
+    ) {
         let (attempt, frames) = (lease.id, lease.frames);
         let outbox = Arc::clone(&self.outbox);
         // Known on disk before anything else: a restarted agent gives it back.
-        let begun = tokio::task::spawn_blocking(move || outbox.begin(attempt)).await;
+        let begun = tokio::task::spawn_blocking(move || outbox.begin(attempt, place)).await;
         if let Ok(Err(error)) = begun {
             let reason = format!("the outbox cannot be written: {error}");
             let reason = disk_shortage(&self.data).unwrap_or(reason);
@@ -171,7 +186,8 @@ impl Runner {
         let number = usize::try_from(lease.slot).unwrap_or(usize::MAX);
         let deadline = asked + Duration::from_secs(lease.timeout_seconds.into());
         tracing::info!(%attempt, job = %lease.job_id, slot = lease.slot, "task taken: frames {frames}");
-        let (slot, assignment) = (lease.slot, Assignment { lease: lease.clone(), stop, deadline });
+        let span = Span::current();
+        let (slot, assignment) = (lease.slot, Assignment { lease: lease.clone(), stop, deadline, span });
         let is_taken = match slots.get(number) {
             Some(sender) => sender.try_send(assignment).is_ok(),
             None => false,
@@ -194,4 +210,21 @@ impl Runner {
             tracing::debug!(%attempt, "the agent ends; its next start releases the task");
         }
     }
+}
+
+/// The span of an attempt on this machine, below its lease, and where it stands.
+fn task_span(lease: &Lease) -> (Span, TraceParent) {
+    let span = info_span!(
+        "task",
+        pictor.task.id = %lease.task_id,
+        pictor.attempt.id = %lease.id,
+        pictor.job.id = %lease.job_id,
+        pictor.slot = lease.slot,
+        pictor.frames = %lease.frames,
+    );
+    let given = lease.traceparent.as_deref().and_then(|text| text.parse().ok());
+    let lease = given.unwrap_or_else(|| TraceParent::of_lease(lease.task_id, lease.id));
+    pictor_telemetry::follow(&span, lease);
+    let place = pictor_telemetry::of(&span).unwrap_or(lease);
+    (span, place)
 }

@@ -11,6 +11,7 @@ use std::{
 
 use pictor_protocol::{CompleteRequest, FailRequest, Lease, ReleaseRequest};
 use tokio::{sync::mpsc, time::Instant};
+use tracing::{Span, info_span};
 
 use super::{Assignment, Runner, scenes::SceneError};
 use crate::{
@@ -48,7 +49,7 @@ enum Trouble {
 impl Runner {
     /// Sees one task through to its end, which lies in the outbox when this returns.
     pub(super) async fn run_task(&self, assignment: Assignment) {
-        let Assignment { lease, mut stop, deadline } = assignment;
+        let Assignment { lease, mut stop, deadline, span: _ } = assignment;
         let attempt = lease.id;
         let output = self.render_folder.join(attempt.to_string());
         let (events, received) = mpsc::channel(EVENTS_MAX);
@@ -83,8 +84,9 @@ impl Runner {
             return Err(Trouble::NotReady);
         };
         let started = Instant::now();
-        let scene =
-            self.scenes.fetch(&self.registry, lease).await.map_err(|error| self.scene_trouble(error))?;
+        let fetching = self.scenes.fetch(&self.registry, lease);
+        let fetched = pictor_telemetry::within(info_span!("scene fetched"), fetching).await;
+        let scene = fetched.map_err(|error| self.scene_trouble(error))?;
         self.counters.phase(Phase::Fetch, started.elapsed().as_secs_f64());
         DirBuilder::new().recursive(true).mode(0o700).create(output).map_err(|error| {
             Trouble::Fault(Check::Disk, format!("cannot make a folder to render into: {error}"))
@@ -104,8 +106,9 @@ impl Runner {
             },
         };
         self.counters.blender_started();
-        let opened =
-            Session::start(launch, events).await.map_err(|error| self.blender_trouble(lease, error))?;
+        let starting = Session::start(launch, events);
+        let opened = pictor_telemetry::within(info_span!("scene loaded"), starting).await;
+        let opened = opened.map_err(|error| self.blender_trouble(lease, error))?;
         self.counters.phase(Phase::Load, opened.loaded().seconds);
         let session = session.insert(opened);
         let size = lease.width.zip(lease.height);
@@ -113,7 +116,8 @@ impl Runner {
         for frame in lease.frames.iter() {
             self.slots.frame_started(lease.slot);
             let started = Instant::now();
-            let rendered = session.render(frame, size).await;
+            let span = info_span!("frame rendered", pictor.frame = frame);
+            let rendered = pictor_telemetry::within(span, session.render(frame, size)).await;
             let name = rendered.map_err(|error| {
                 self.counters.frame_failed();
                 self.blender_trouble(lease, error)
@@ -170,10 +174,12 @@ impl Runner {
             }
             Err(Trouble::Fail(error)) => {
                 tracing::warn!(%attempt, "the task failed: {error}");
+                pictor_telemetry::failed(&Span::current(), &error);
                 let error = error.chars().take(ERROR_CHARS_MAX).collect();
                 Ending::Fail(FailRequest { error, render_seconds: None })
             }
             Err(Trouble::Fault(check, reason)) => {
+                pictor_telemetry::failed(&Span::current(), &reason);
                 let ending = release(&reason);
                 self.readiness.fault(check, reason);
                 ending
@@ -199,6 +205,7 @@ impl Runner {
     async fn lost(&self, lease: &Lease, detail: &str) {
         let attempt = lease.id;
         tracing::warn!(%attempt, "stopped rendering, the lease is lost: {detail}");
+        pictor_telemetry::failed(&Span::current(), &detail);
         let outbox = Arc::clone(&self.outbox);
         let was_there = tokio::task::spawn_blocking(move || outbox.abandon(attempt)).await;
         if was_there.unwrap_or(false) {

@@ -10,6 +10,7 @@ use pictor_agent::{
     slots::{Slots, Stop},
 };
 use pictor_protocol::{AttemptId, CompleteRequest, WorkerConfig};
+use pictor_telemetry::TraceParent;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -47,6 +48,10 @@ fn add_frame(outbox: &Outbox, attempt: AttemptId, frame: i32) {
     outbox.add_frame(attempt, frame, Sha256::digest(&bytes).into(), bytes.as_bytes()).unwrap();
 }
 
+fn place() -> TraceParent {
+    "00-019a0000000070008000000000000001-8000000000000002-01".parse().unwrap()
+}
+
 fn complete() -> Ending {
     Ending::Complete(CompleteRequest { render_seconds: 1.5 })
 }
@@ -64,7 +69,7 @@ async fn sends_in_order_through_failures() {
     let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await);
     let (outbox, attempt) = (open(folder.path()), lease("1-2", None, b"").id);
     registry.books().refusals.extend([StatusCode::BAD_GATEWAY, StatusCode::TOO_MANY_REQUESTS]);
-    outbox.begin(attempt).unwrap();
+    outbox.begin(attempt, place()).unwrap();
     add_frame(&outbox, attempt, 1);
     add_frame(&outbox, attempt, -2);
     outbox.add_log(attempt, "words\n").unwrap();
@@ -87,7 +92,7 @@ async fn survives_a_restart_and_gives_back_what_was_interrupted() {
     let (finished, interrupted) = (lease("1", None, b"").id, lease("1", None, b"").id);
     let before = open(folder.path());
     for attempt in [finished, interrupted] {
-        before.begin(attempt).unwrap();
+        before.begin(attempt, place()).unwrap();
         add_frame(&before, attempt, 7);
     }
     before.end(finished, complete());
@@ -115,7 +120,7 @@ async fn waits_for_a_registry_that_is_away() {
     drop(registry);
     wait_for("the registry's end", async || client().get(format!("http://{address}")).send().await.err())
         .await;
-    outbox.begin(attempt).unwrap();
+    outbox.begin(attempt, place()).unwrap();
     add_frame(&outbox, attempt, 1);
     outbox.end(attempt, complete());
     let sending = tokio::spawn(async move { sender.run().await });
@@ -131,7 +136,7 @@ async fn a_lost_lease_ends_all_of_it() {
         let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await);
         let (outbox, slots, lease) = (open(folder.path()), slots(), lease("1", None, b""));
         registry.books().refusals.push_back(status);
-        outbox.begin(lease.id).unwrap();
+        outbox.begin(lease.id, place()).unwrap();
         let mut stop = slots.take(&lease).unwrap();
         add_frame(&outbox, lease.id, 1);
         let sender = sender(&outbox, &registry, &slots);
@@ -151,7 +156,7 @@ async fn what_the_registry_refuses_is_reported_as_a_failure() {
     let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await);
     let (outbox, slots, lease) = (open(folder.path()), slots(), lease("1", None, b""));
     registry.books().refusals.push_back(StatusCode::UNPROCESSABLE_ENTITY);
-    outbox.begin(lease.id).unwrap();
+    outbox.begin(lease.id, place()).unwrap();
     let mut stop = slots.take(&lease).unwrap();
     add_frame(&outbox, lease.id, 1);
     add_frame(&outbox, lease.id, 2);

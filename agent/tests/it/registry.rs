@@ -114,6 +114,7 @@ pub(crate) fn lease(frames: &str, size: Option<(u32, u32)>, scene: &[u8]) -> Lea
         height: size.map(|size| size.1),
         lease_seconds: 60,
         timeout_seconds: 300,
+        traceparent: None,
     }
 }
 

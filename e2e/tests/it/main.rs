@@ -3,6 +3,8 @@
 //! Each test starts its own network on free ports in a folder of its own, and stops it however the test ends.
 
 mod bad_input;
+mod collector;
+mod documents;
 mod fencing;
 mod hand;
 mod interruptions;
@@ -13,3 +15,4 @@ mod poll;
 mod process;
 mod process_tree;
 mod scenes;
+mod traces;

@@ -54,6 +54,8 @@ pub(crate) struct Network {
     pub(crate) creator: Account,
     pub(crate) url: String,
     pace: Pace,
+    /// More of `serve`.
+    serve_options: Vec<String>,
     client: reqwest::Client,
     folder: TempDir,
     _permit: SemaphorePermit<'static>,
@@ -70,6 +72,10 @@ pub(crate) struct Machine {
 
 impl Network {
     pub(crate) async fn start(pace: Pace) -> Network {
+        Network::start_with(pace, &[]).await
+    }
+
+    pub(crate) async fn start_with(pace: Pace, serve_options: &[&str]) -> Network {
         let permit = AT_ONCE.acquire().await.expect("never closed");
         installed("bwrap");
         // Another test of this run may have been first.
@@ -81,6 +87,7 @@ impl Network {
             creator: nobody(),
             url: format!("http://127.0.0.1:{}", free_port()),
             pace,
+            serve_options: serve_options.iter().copied().map(str::to_owned).collect(),
             client: reqwest::Client::builder().no_proxy().build().expect("an HTTP client"),
             folder: TempDir::with_prefix("pictor-e2e-").expect("a folder"),
             _permit: permit,
@@ -109,6 +116,7 @@ impl Network {
         let mut serve = command(&built("pictor-registry"), ["serve", "--listen", &listen]);
         serve.args(["--database", &self.database(), "--blobs", &blobs]);
         serve.args(["--lease-seconds", &lease, "--heartbeat-seconds", &heartbeat]);
+        serve.args(&self.serve_options);
         let registry = Process::start("registry", self.folder(), serve);
         registry.answers(&format!("{}/readyz", self.url), 30).await;
         self.registry = Some(registry);

@@ -43,7 +43,8 @@ pub(crate) fn installed(name: &str) -> PathBuf {
 pub(crate) fn command<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).process_group(0).stdin(Stdio::null());
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PICTOR_")) {
+    let is_setting = |name: &str| name.starts_with("PICTOR_") || name.starts_with("OTEL_");
+    for (name, _) in env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").env("LC_ALL", "C.UTF-8");

@@ -130,6 +130,10 @@ pub struct Lease {
     pub lease_seconds: u32,
     /// How much of the task's time-out is left.
     pub timeout_seconds: u32,
+    /// Where the attempt stands in its task's trace, as W3C Trace Context writes it; absent from a registry
+    /// that exports no traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// `PUT /v1/agent/leases/{id}/frames/{n}`: the frame as stored.

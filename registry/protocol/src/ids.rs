@@ -30,6 +30,16 @@ macro_rules! id {
             pub fn from_parts(unix_millis: u64, random: [u8; 10]) -> Self {
                 Self(Builder::from_unix_timestamp_millis(unix_millis, &random).into_uuid())
             }
+
+            /// The UUID as one number.
+            pub fn as_u128(self) -> u128 {
+                self.0.as_u128()
+            }
+
+            /// When it was made, in Unix milliseconds, as it says itself.
+            pub fn unix_millis(self) -> u64 {
+                u64::try_from(self.as_u128() >> 80).unwrap_or(0)
+            }
         }
 
         impl fmt::Display for $name {
@@ -130,6 +140,7 @@ mod tests {
         let late = WorkerId::from_parts(2_000, [0; 10]);
         assert_eq!(early.to_string().parse::<WorkerId>(), Ok(early));
         assert!(early < late && early.to_string() < late.to_string());
+        assert_eq!((early.unix_millis(), late.unix_millis()), (1_000, 2_000));
     }
 
     #[test]

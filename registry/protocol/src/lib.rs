@@ -14,6 +14,7 @@ mod history;
 mod ids;
 mod job;
 mod list;
+mod loopback;
 mod money;
 mod problem;
 mod status;
@@ -33,6 +34,7 @@ pub use history::HistoryRow;
 pub use ids::{AccountId, AttemptId, IdError, JobId, TaskId, TokenId, TransferId, WorkerId};
 pub use job::{Job, JobSettings};
 pub use list::List;
+pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
 pub use problem::Problem;
 pub use status::{

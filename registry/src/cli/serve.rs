@@ -1,13 +1,11 @@
 //! `pictor-registry serve`.
 
-use std::io::{self, IsTerminal};
-
 use anyhow::Context;
 use clap::Args;
+use pictor_telemetry::{Service, TelemetryArgs};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::clock::Clock;
 use crate::config::{BadConfiguration, Settings};
@@ -17,20 +15,21 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     settings: Settings,
 
-    /// What to log: a level, or levels by module such as info,sqlx=warn
-    #[arg(long, env = "PICTOR_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
+const SERVICE: Service = Service { name: "pictor-registry", version: env!("CARGO_PKG_VERSION") };
+
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let ServeArgs { settings, log } = args;
-    let filter =
-        EnvFilter::try_new(&log).map_err(|cause| BadConfiguration(format!("--log {log}: {cause}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let ServeArgs { settings, telemetry } = args;
+    let telemetry = telemetry.start(&SERVICE).map_err(|bad| BadConfiguration(bad.to_string()))?;
+    let served = serve(settings).await;
+    tokio::task::spawn_blocking(|| telemetry.stop()).await?;
+    served
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
     settings.check()?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;

@@ -97,13 +97,15 @@ pub async fn check_once(conn: &mut AnyConnection) -> Result<Vec<Finding>> {
     Ok(below_zero.chain(escrow_left).chain(unpaid).chain(rewards).collect())
 }
 
-/// Checks the ledger every minute and logs what it finds. A database that does not answer is logged too,
-/// and tried again: readiness is not this loop's to judge.
+/// Checks the ledger every minute, logs what it finds, and says in the metrics whether it was sound. A database
+/// that does not answer is logged too, and tried again: readiness is not this loop's to judge.
 pub async fn ledger_check_loop(app: App) -> anyhow::Result<Infallible> {
     let mut ticks = tokio::time::interval(CHECK_INTERVAL);
     loop {
         ticks.tick().await;
-        match findings(&app).await {
+        let found = findings(&app).await;
+        app.metrics.ledger_checked(found.as_ref().is_ok_and(Vec::is_empty), app.clock.now());
+        match found {
             Ok(findings) => findings.iter().for_each(|finding| tracing::error!("ledger: {finding}")),
             Err(error) => tracing::error!("the ledger could not be checked: {error}"),
         }

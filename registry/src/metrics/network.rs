@@ -6,32 +6,117 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use pictor_protocol::{AccountId, AttemptStatus, JobStatus, Micros, TaskStatus, WorkerStatus};
+use pictor_protocol::{
+    AccountId, AttemptStatus, Family, JobStatus, Micros, TaskStatus, UnixMillis, WorkerStatus,
+};
 use sqlx::AnyConnection;
 
 use super::EXPOSITION;
 use crate::App;
 use crate::auth::Caller;
+use crate::backup;
 use crate::error::Result;
 use crate::workers::{self, Standing};
+
+const WORKERS: Family = Family::gauge("pictor_registry_workers", &["status"], "Workers by status.");
+const LAST_HEARTBEAT: Family = Family::gauge(
+    "pictor_registry_worker_last_heartbeat_timestamp_seconds",
+    &["worker_id", "worker_name", "account"],
+    "When the registry last heard from a worker.",
+);
+const WORKER_STATUS: Family = Family::gauge(
+    "pictor_registry_worker_status",
+    &["worker_id", "worker_name", "account", "status"],
+    "1 for the status that a worker has now.",
+);
+const WORKER_OFFLINE: Family = Family::gauge(
+    "pictor_registry_worker_offline",
+    &["worker_id", "worker_name", "account", "reason"],
+    "1 for a worker that is offline, with the reason.",
+);
+const AGENT_INFO: Family = Family::gauge(
+    "pictor_registry_worker_agent_info",
+    &["worker_id", "worker_name", "account", "version"],
+    "1, with the version of its agent, for every worker that was heard from.",
+);
+const TASKS: Family = Family::gauge("pictor_registry_tasks", &["status"], "Tasks by status.");
+const JOBS: Family = Family::gauge("pictor_registry_jobs", &["status"], "Jobs by status.");
+const OLDEST_PENDING: Family = Family::gauge(
+    "pictor_registry_oldest_pending_task_seconds",
+    &[],
+    "How long the task that waits longest has been pending; absent when none waits.",
+);
+const PAID: Family = Family::counter(
+    "pictor_registry_paid_total",
+    &["currency", "kind"],
+    "What completed tasks have cost, in units of currency: rewards of providers, and fees.",
+);
+const WORKER_EARNINGS: Family = Family::counter(
+    "pictor_registry_worker_earnings_total",
+    &["worker_id", "account", "currency"],
+    "What a worker has earned, in units of currency.",
+);
+const WORKER_POINTS: Family = Family::counter(
+    "pictor_registry_worker_points_total",
+    &["worker_id", "account"],
+    "The points of a worker.",
+);
+const WORKER_TASKS: Family = Family::gauge(
+    "pictor_registry_worker_tasks",
+    &["worker_id", "account", "status"],
+    "The attempts of a worker by status.",
+);
+const BACKUP: Family = Family::gauge(
+    "pictor_registry_backup_last_success_timestamp_seconds",
+    &[],
+    "The moment that the newest backup of the database holds; absent until there is one.",
+);
+pub(super) const FAMILIES: [Family; 13] = [
+    WORKERS,
+    LAST_HEARTBEAT,
+    WORKER_STATUS,
+    WORKER_OFFLINE,
+    AGENT_INFO,
+    TASKS,
+    JOBS,
+    OLDEST_PENDING,
+    PAID,
+    WORKER_EARNINGS,
+    WORKER_POINTS,
+    WORKER_TASKS,
+    BACKUP,
+];
 
 /// Text in Prometheus' exposition format.
 #[derive(Default)]
 struct Exposition(String);
 
 impl Exposition {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// Begins a family, whose samples follow.
+    fn family(&mut self, family: &Family) -> Samples<'_> {
+        let Family { name, help, .. } = family;
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {}", family.kind.as_str());
+        Samples { text: &mut self.0, name, labels: family.labels }
     }
+}
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.0.push_str(name);
-        for (index, (label, text)) in labels.iter().enumerate() {
+/// A family under way.
+struct Samples<'a> {
+    text: &'a mut String,
+    name: &'static str,
+    labels: &'static [&'static str],
+}
+
+impl Samples<'_> {
+    /// One sample, with the values of the family's labels in their order.
+    fn sample(&mut self, values: &[&str], value: f64) {
+        self.text.push_str(self.name);
+        for (index, (label, text)) in self.labels.iter().zip(values).enumerate() {
             let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{}{label}=\"{text}\"", if index == 0 { '{' } else { ',' });
+            let _ = write!(self.text, "{}{label}=\"{text}\"", if index == 0 { '{' } else { ',' });
         }
-        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+        let _ = writeln!(self.text, "{} {value}", if values.is_empty() { "" } else { "}" });
     }
 }
 
@@ -51,46 +136,50 @@ pub(super) async fn of_network(State(app): State<App>, caller: Caller) -> Result
     write_work(&mut text, &mut conn, owner, app.clock.now().0).await?;
     write_money(&mut text, &mut conn, owner, &app.settings.currency).await?;
     write_worker_totals(&mut text, &mut conn, &standings, owner, &app.settings.currency).await?;
+    if owner.is_none() {
+        let mut samples = text.family(&BACKUP);
+        if let Some(taken_at) = backup::last(&mut conn).await? {
+            samples.sample(&[], taken_at.seconds_since(UnixMillis(0)));
+        }
+    }
     Ok(([(header::CONTENT_TYPE, EXPOSITION)], text.0))
 }
 
 fn write_workers(text: &mut Exposition, standings: &[Standing]) {
-    let name = "pictor_registry_workers";
-    text.family(name, "gauge", "Workers by status.");
+    let mut workers = text.family(&WORKERS);
     for status in WorkerStatus::ALL {
         let count = standings.iter().filter(|standing| standing.status == *status).count();
-        text.sample(name, &[("status", status.as_str())], number(i64::try_from(count).unwrap_or(i64::MAX)));
+        workers.sample(&[status.as_str()], number(i64::try_from(count).unwrap_or(i64::MAX)));
     }
-    let name = "pictor_registry_worker_last_heartbeat_timestamp_seconds";
-    text.family(name, "gauge", "When the registry last heard from a worker.");
+    let mut heartbeats = text.family(&LAST_HEARTBEAT);
     for standing in standings {
         if let Some(seen) = &standing.seen {
             let at = number(seen.last_heartbeat_at.0) / 1_000.0;
-            with_worker(standing, None, |labels| text.sample(name, labels, at));
+            with_worker(standing, None, |labels| heartbeats.sample(labels, at));
         }
     }
-    let name = "pictor_registry_worker_status";
-    text.family(name, "gauge", "1 for the status that a worker has now.");
+    let mut statuses = text.family(&WORKER_STATUS);
     for standing in standings {
-        let status = Some(("status", standing.status.as_str()));
-        with_worker(standing, status, |labels| text.sample(name, labels, 1.0));
+        with_worker(standing, Some(standing.status.as_str()), |labels| statuses.sample(labels, 1.0));
     }
-    let name = "pictor_registry_worker_offline";
-    text.family(name, "gauge", "1 for a worker that is offline, with the reason.");
+    let mut offline = text.family(&WORKER_OFFLINE);
     for standing in standings {
         if let Some(reason) = standing.offline_reason {
-            with_worker(standing, Some(("reason", reason.as_str())), |labels| text.sample(name, labels, 1.0));
+            with_worker(standing, Some(reason.as_str()), |labels| offline.sample(labels, 1.0));
+        }
+    }
+    let mut agents = text.family(&AGENT_INFO);
+    for standing in standings {
+        if let Some(seen) = &standing.seen {
+            with_worker(standing, Some(&seen.report.agent_version), |labels| agents.sample(labels, 1.0));
         }
     }
 }
 
-fn with_worker(standing: &Standing, more: Option<(&str, &str)>, write: impl FnOnce(&[(&str, &str)])) {
+/// The values of `worker_id`, `worker_name` and `account`, and of one more label where a family has one.
+fn with_worker(standing: &Standing, more: Option<&str>, write: impl FnOnce(&[&str])) {
     let (id, account) = (standing.row.id.to_string(), standing.row.account_id.to_string());
-    let mut labels = vec![
-        ("worker_id", id.as_str()),
-        ("worker_name", standing.row.name.as_str()),
-        ("account", account.as_str()),
-    ];
+    let mut labels = vec![id.as_str(), standing.row.name.as_str(), account.as_str()];
     labels.extend(more);
     write(&labels);
 }
@@ -122,17 +211,13 @@ async fn write_work(
     let jobs =
         "SELECT status, COUNT(*) FROM jobs WHERE account_id = COALESCE($1, account_id) GROUP BY status";
     let jobs = counted(conn, jobs, owner).await?;
-    let name = "pictor_registry_tasks";
-    text.family(name, "gauge", "Tasks by status.");
+    let mut samples = text.family(&TASKS);
     for status in TaskStatus::ALL {
-        let count = tasks.get(status.as_str()).copied().unwrap_or(0);
-        text.sample(name, &[("status", status.as_str())], number(count));
+        samples.sample(&[status.as_str()], number(tasks.get(status.as_str()).copied().unwrap_or(0)));
     }
-    let name = "pictor_registry_jobs";
-    text.family(name, "gauge", "Jobs by status.");
+    let mut samples = text.family(&JOBS);
     for status in JobStatus::ALL {
-        let count = jobs.get(status.as_str()).copied().unwrap_or(0);
-        text.sample(name, &[("status", status.as_str())], number(count));
+        samples.sample(&[status.as_str()], number(jobs.get(status.as_str()).copied().unwrap_or(0)));
     }
     let oldest: Option<i64> = sqlx::query_scalar(
         "SELECT MIN(t.pending_since) FROM tasks t JOIN jobs j ON j.id = t.job_id
@@ -141,14 +226,9 @@ async fn write_work(
     .bind(owner.map(String::from))
     .fetch_one(conn)
     .await?;
-    let name = "pictor_registry_oldest_pending_task_seconds";
-    text.family(
-        name,
-        "gauge",
-        "How long the task that waits longest has been pending; absent when none waits.",
-    );
+    let mut samples = text.family(&OLDEST_PENDING);
     if let Some(since) = oldest {
-        text.sample(name, &[], number((now - since).max(0)) / 1_000.0);
+        samples.sample(&[], number((now - since).max(0)) / 1_000.0);
     }
     Ok(())
 }
@@ -170,15 +250,10 @@ async fn write_money(
         }
     };
     let paid = counted(conn, paid, owner).await?;
-    let name = "pictor_registry_paid_total";
-    text.family(
-        name,
-        "counter",
-        "What completed tasks have cost, in units of currency: rewards of providers, and fees.",
-    );
+    let mut samples = text.family(&PAID);
     for kind in ["reward", "fee"] {
         let micros = Micros(paid.get(kind).copied().unwrap_or(0));
-        text.sample(name, &[("currency", currency), ("kind", kind)], micros.units());
+        samples.sample(&[currency, kind], micros.units());
     }
     Ok(())
 }
@@ -219,23 +294,18 @@ async fn write_worker_totals(
         .iter()
         .map(|standing| (standing.row.id.to_string(), standing.row.account_id.to_string()))
         .collect();
-    let name = "pictor_registry_worker_earnings_total";
-    text.family(name, "counter", "What a worker has earned, in units of currency.");
+    let mut samples = text.family(&WORKER_EARNINGS);
     for (id, account) in &workers {
-        let labels = [("worker_id", id.as_str()), ("account", account), ("currency", currency)];
-        text.sample(name, &labels, Micros(of(&earnings, id, "")).units());
+        samples.sample(&[id, account, currency], Micros(of(&earnings, id, "")).units());
     }
-    let name = "pictor_registry_worker_points_total";
-    text.family(name, "counter", "The points of a worker.");
+    let mut samples = text.family(&WORKER_POINTS);
     for (id, account) in &workers {
-        text.sample(name, &[("worker_id", id.as_str()), ("account", account)], number(of(&points, id, "")));
+        samples.sample(&[id, account], number(of(&points, id, "")));
     }
-    let name = "pictor_registry_worker_tasks";
-    text.family(name, "gauge", "The attempts of a worker by status.");
+    let mut samples = text.family(&WORKER_TASKS);
     for (id, account) in &workers {
         for status in AttemptStatus::ALL {
-            let labels = [("worker_id", id.as_str()), ("account", account), ("status", status.as_str())];
-            text.sample(name, &labels, number(of(&attempts, id, status.as_str())));
+            samples.sample(&[id, account, status.as_str()], number(of(&attempts, id, status.as_str())));
         }
     }
     Ok(())

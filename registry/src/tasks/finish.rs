@@ -1,11 +1,15 @@
 //! How an attempt ends by its holder's word: completed and paid, failed, or given back.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use pictor_protocol::{
     AttemptEnded, AttemptId, AttemptStatus, CompleteRequest, FailRequest, Micros, ReleaseRequest, TaskStatus,
     UnixMillis,
 };
+use pictor_telemetry::Moment;
 use sqlx::AnyConnection;
+use tokio::time::Instant;
 
 use super::state::{AttemptEvent, TaskEvent};
 use super::store::{self, Assignment, Ending};
@@ -100,6 +104,7 @@ struct Ended {
 
 async fn end(app: &App, agent: Agent, id: AttemptId, said: Said) -> Result<Json<AttemptEnded>> {
     let (now, lease_seconds) = (app.clock.now(), i64::from(app.settings.lease_seconds));
+    let (began, told) = (Instant::now(), said.clone());
     let ended = app
         .db
         .write(move |conn| {
@@ -120,6 +125,7 @@ async fn end(app: &App, agent: Agent, id: AttemptId, said: Said) -> Result<Json<
         .await?;
     if let Some(task_status) = ended.task_status {
         app.metrics.count_leases(ended.outcome, 1);
+        trace(app, &ended, told, began.elapsed());
         if task_status == TaskStatus::Pending {
             app.wakeup.task_pending();
         } else {
@@ -127,6 +133,22 @@ async fn end(app: &App, agent: Agent, id: AttemptId, said: Said) -> Result<Json<
         }
     }
     Ok(Json(ended.answer))
+}
+
+/// Only what was paid or ended just now is told, not what is said again.
+fn trace(app: &App, ended: &Ended, said: Said, took: Duration) {
+    let (task, attempt) = (ended.attempt.task_id, ended.attempt.attempt_id);
+    let Some(moment) = Moment::of(task, attempt, took) else { return };
+    match said {
+        Said::Completed { .. } => {
+            let reward = ended.answer.reward_micros.unwrap_or(Micros::ZERO);
+            let moment = moment.with("pictor.cost_micros", ended.attempt.cost.0);
+            let moment = moment.with("pictor.reward_micros", reward.0);
+            moment.with("pictor.currency", app.settings.currency.clone()).record("task paid");
+        }
+        Said::Failed { error, .. } => moment.failed(error).record("task failed"),
+        Said::Released { reason } => moment.with("pictor.reason", reason).record("task released"),
+    }
 }
 
 fn again(attempt: Assignment, outcome: LeaseOutcome) -> Ended {

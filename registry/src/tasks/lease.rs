@@ -7,6 +7,7 @@ use pictor_protocol::{
     AttemptId, AttemptReport, AttemptStatus, DesiredState, HeartbeatRequest, HeldLease, Lease, LeaseRequest,
     LeaseState, LeasesResponse, TaskStatus, UnixMillis, WorkerId,
 };
+use pictor_telemetry::{Moment, TraceParent};
 use sqlx::AnyConnection;
 use tokio::time::{Instant, timeout_at};
 
@@ -109,15 +110,50 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
         lease_seconds,
     };
     let dialect = app.db.dialect();
-    let leases = app
+    let began = Instant::now();
+    let granted = app
         .db
         .write(move |conn| {
             let ask = ask.clone();
             Box::pin(async move { grant(conn, dialect, &ask, now).await })
         })
         .await?;
-    app.metrics.count_leases(LeaseOutcome::Granted, leases.len() as u64);
+    app.metrics.count_leases(LeaseOutcome::Granted, granted.len() as u64);
+    for granted in &granted {
+        trace(granted, agent.worker_id, began.elapsed());
+    }
+    let leases: Vec<Lease> = granted.into_iter().map(|granted| granted.lease).collect();
     Ok((!leases.is_empty()).then_some(leases))
+}
+
+/// A lease given to an asker.
+struct Granted {
+    lease: Lease,
+    how: How,
+}
+
+/// Which lease of its task it is.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    First,
+    Another,
+    /// The same one again.
+    Again,
+}
+
+fn trace(granted: &Granted, worker: WorkerId, took: Duration) {
+    let Granted { lease, how } = granted;
+    let Some(moment) = Moment::of(lease.task_id, lease.id, took) else { return };
+    let moment = moment
+        .with("pictor.job.id", lease.job_id.to_string())
+        .with("pictor.worker.id", worker.to_string())
+        .with("pictor.frames", lease.frames.to_string());
+    if *how == How::First {
+        moment.submitted();
+    }
+    if *how != How::Again {
+        moment.leased();
+    }
 }
 
 fn new_attempt(
@@ -142,11 +178,17 @@ fn new_attempt(
     }
 }
 
-async fn grant(conn: &mut AnyConnection, dialect: Dialect, ask: &Ask, now: UnixMillis) -> Result<Vec<Lease>> {
+async fn grant(
+    conn: &mut AnyConnection,
+    dialect: Dialect,
+    ask: &Ask,
+    now: UnixMillis,
+) -> Result<Vec<Granted>> {
     // The same asking can come twice at once, when the first one's connection broke.
     let before = store::asked_before(conn, ask.worker_id, &ask.ask_id).await?;
     if !before.is_empty() {
-        return Ok(before.iter().filter(|held| held.is_held()).map(|held| lease_of(held, now)).collect());
+        let again = |held| Granted { lease: lease_of(held, now), how: How::Again };
+        return Ok(before.iter().filter(|held| held.is_held()).map(again).collect());
     }
     let waited_since = now.plus_seconds(-ask.lease_seconds);
     let mut granted = Vec::new();
@@ -160,7 +202,8 @@ async fn grant(conn: &mut AnyConnection, dialect: Dialect, ask: &Ask, now: UnixM
         }
         jobs::store::started(conn, job).await?;
         let held = store::assignment(conn, ask.worker_id, new.id).await?;
-        granted.push(lease_of(&held, now));
+        let how = if pick.previous.is_none() { How::First } else { How::Another };
+        granted.push(Granted { lease: lease_of(&held, now), how });
     }
     Ok(granted)
 }
@@ -179,6 +222,8 @@ fn lease_of(held: &Assignment, now: UnixMillis) -> Lease {
         height: held.height,
         lease_seconds: left(held.expires_at),
         timeout_seconds: left(held.deadline_at),
+        traceparent: pictor_telemetry::is_exporting()
+            .then(|| TraceParent::of_lease(held.task_id, held.attempt_id).to_string()),
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use pictor_protocol::{TaskStatus, UnixMillis};
+use pictor_telemetry::TraceParent;
 use sqlx::AnyConnection;
+use tracing::info_span;
 
 use super::state::{AttemptEvent, TaskEvent};
 use super::store::{self, Assignment, Ending};
@@ -64,7 +66,10 @@ async fn sweep_one(app: &App, found: Assignment, now: UnixMillis) -> Result<()> 
         Err(Error::LeaseLost) => return Ok(()),
         Err(cause) => return Err(cause),
     };
-    tracing::info!(%attempt, %worker, "a lease ran out");
+    let span = info_span!("task expired", pictor.task.id = %found.task_id, pictor.attempt.id = %attempt);
+    pictor_telemetry::follow(&span, TraceParent::of_lease(found.task_id, attempt));
+    pictor_telemetry::failed(&span, &"the lease ran out");
+    span.in_scope(|| tracing::info!(%attempt, %worker, "a lease ran out"));
     app.metrics.count_leases(LeaseOutcome::Expired, 1);
     match task_status {
         Some(TaskStatus::Pending) => app.wakeup.task_pending(),

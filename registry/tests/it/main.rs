@@ -9,6 +9,7 @@ mod network;
 mod registry;
 
 mod access;
+mod backup;
 mod discovery;
 mod earnings;
 mod jobs;
@@ -17,4 +18,5 @@ mod ledger;
 mod metrics;
 mod openapi;
 mod tasks;
+mod tenant;
 mod workers;

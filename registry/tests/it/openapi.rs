@@ -5,7 +5,7 @@ use crate::registry::Registry;
 
 on_both_databases!(every_route_is_described, health_is_open_to_anyone,);
 
-const ROUTES: [(&str, &str); 34] = [
+const ROUTES: [(&str, &str); 52] = [
     ("get", "/v1/me"),
     ("post", "/v1/tokens"),
     ("get", "/v1/tokens"),
@@ -38,6 +38,24 @@ const ROUTES: [(&str, &str); 34] = [
     ("post", "/v1/agent/leases/{id}/release"),
     ("patch", "/v1/agent/worker"),
     ("get", "/v1/discovery/prometheus"),
+    ("get", "/v1/prometheus/api/v1/query"),
+    ("post", "/v1/prometheus/api/v1/query"),
+    ("get", "/v1/prometheus/api/v1/query_range"),
+    ("post", "/v1/prometheus/api/v1/query_range"),
+    ("get", "/v1/prometheus/api/v1/query_exemplars"),
+    ("post", "/v1/prometheus/api/v1/query_exemplars"),
+    ("get", "/v1/prometheus/api/v1/series"),
+    ("post", "/v1/prometheus/api/v1/series"),
+    ("get", "/v1/prometheus/api/v1/labels"),
+    ("post", "/v1/prometheus/api/v1/labels"),
+    ("get", "/v1/prometheus/api/v1/label/{name}/values"),
+    ("post", "/v1/prometheus/api/v1/label/{name}/values"),
+    ("get", "/v1/prometheus/api/v1/metadata"),
+    ("post", "/v1/prometheus/api/v1/metadata"),
+    ("get", "/v1/prometheus/api/v1/status/buildinfo"),
+    ("post", "/v1/prometheus/api/v1/status/buildinfo"),
+    ("get", "/v1/prometheus/api/v1/rules"),
+    ("post", "/v1/prometheus/api/v1/rules"),
     ("get", "/metrics"),
     ("get", "/metrics/network"),
 ];

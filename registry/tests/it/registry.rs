@@ -182,6 +182,20 @@ impl Registry {
         .await
     }
 
+    pub(crate) async fn post_form(&self, token: &str, path: &str, form: String) -> Answer {
+        let request = self.client.post(self.url(path)).bearer_auth(token).body(form);
+        answer(request.header("content-type", "application/x-www-form-urlencoded")).await
+    }
+
+    /// Asks for what ends before it is whole.
+    pub(crate) async fn broken_off(&self, token: &str, path: &str) {
+        let mut answer = self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        while let Ok(chunk) = answer.chunk().await {
+            assert!(chunk.is_some(), "the answer ended as if it were whole");
+        }
+    }
+
     pub(crate) async fn anonymous(&self, path: &str) -> Answer {
         answer(self.client.get(self.url(path))).await
     }
@@ -339,7 +353,7 @@ pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let answer = request.send().await.unwrap();
     let status = answer.status();
     let content_type = answer.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
