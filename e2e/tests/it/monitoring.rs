@@ -38,7 +38,7 @@ async fn every_query_has_an_answer() {
     let mut fleet = Fleet::start(&network).await;
     prometheus.answers("sum(up{job=\"pictor-agent\"})", 2.0, 60).await;
     fleet.suffer(&network, &prometheus).await;
-    work(&network, &prometheus, fleet.server.machine.id).await;
+    work(&network, fleet.server.machine.id).await;
 
     let chosen =
         Chosen { worker: fleet.server.machine.id.to_string(), gpus: fleet.gpus(), read_token: &read_token };
@@ -111,8 +111,8 @@ impl Station {
         fs::write(&machine.config, text + &metrics + ECONOMICS).expect("the imported file");
         if device == "cpu" {
             fake.set(0, "fans_percent", vec![40]);
-            // Half of every second is lost to heat.
-            fake.set(2, "fields.253", rising(0, 5e8));
+            // It is held back by heat; so fast that rates of five minutes see it within one.
+            fake.set(2, "fields.253", rising(0, 5e9));
             fake.set(2, "clocks_megahertz.graphics", 990);
             change(network, machine.id, json!({ "tags": ["rack-1"] })).await;
         } else {
@@ -138,14 +138,12 @@ async fn change(network: &Network, worker: WorkerId, change: Value) {
 }
 
 /// A task long enough to be watched, some that wait for it, some that fail.
-async fn work(network: &Network, prometheus: &Prometheus, worker: WorkerId) {
+async fn work(network: &Network, worker: WorkerId) {
     let (slow, quick) = (scenes::slow().await, scenes::quick().await);
-    let slow = network.submit(&slow, &["--frames", "1-4", "--frames-per-task", "4"]).await;
+    let slow = network.submit(&slow, &["--frames", "1-3", "--frames-per-task", "3"]).await;
     network.worker_is(worker, WorkerStatus::Busy, 60).await;
     let quick = network.submit(&quick, &["--frames", "1-4", "--frames-per-task", "2"]).await;
     let broken = network.submit(&scenes::without_camera().await, &["--frames", "1-3"]).await;
-    prometheus.knows("network:oldest_pending_task_seconds:max", 60).await;
-    prometheus.knows("pictor_task_remaining_seconds", 60).await;
     network.completed(slow, 120).await;
     network.completed(quick, 120).await;
     poll::until_true("three attempts have failed", 60, async || network.earnings().await.tasks.failed >= 3)
@@ -162,7 +160,7 @@ async fn work(network: &Network, prometheus: &Prometheus, worker: WorkerId) {
 /// What Prometheus has as the last values of cumulative series is what the registry's API says, to the digit.
 async fn totals_agree(network: &Network, prometheus: &Prometheus, chosen: &Chosen<'_>) {
     let mut earnings = network.earnings().await;
-    assert_eq!(earnings.earnings_micros.0, 8 * FRAME_REWARD_MICROS);
+    assert_eq!(earnings.earnings_micros.0, 7 * FRAME_REWARD_MICROS);
     let worker = &chosen.worker;
     let ledger = network.ledger().await;
     let (rewards, fees) = (ledger.moved("reward"), ledger.moved("fee"));
@@ -220,7 +218,7 @@ async fn registry_answers(
     questions: &[Question],
     listed: &RightlyEmpty,
 ) {
-    network.submit(&scenes::slow().await, &["--frames", "1-10", "--frames-per-task", "2"]).await;
+    network.submit(&scenes::slow().await, &["--frames", "1-10", "--frames-per-task", "5"]).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut unanswered = Vec::new();
     poll::until_true("the registry answers", 90, async || {
