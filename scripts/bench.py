@@ -5,6 +5,8 @@ Benches:
             of the same frames; with one task of ten frames, and with ten tasks of one
   scrape    one scrape of the agent's /metrics with eight (fake) GPUs over one of node_exporter's, both
             programs' memory, the agent's processor time, and what 10,000 scrapes leave behind
+  dashboards
+            the PromQL of each dashboard at a range of a day, over generated series of 1,000 workers of eight GPUs
 """
 
 import argparse
@@ -22,6 +24,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import bench_dashboards
 import bench_scrape
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -77,22 +80,13 @@ def ask(method, url, token=None, body=None):
         return None
 
 
-class Network:
-    """A registry and one agent of our own, on free ports, until the `with` ends."""
+class Servers:
+    """What runs beside the bench, until the `with` ends."""
 
-    def __init__(self, folder, bin, settings=""):
-        """`settings` is what the agent's config file says besides whose it is."""
-        self.folder, self.bin, self.settings, self.servers = folder, bin, settings, []
-        self.agent_port = free_port()
-        self.database = f"sqlite://{folder}/registry.db"
-        self.url = f"http://127.0.0.1:{free_port()}"
+    def __init__(self, folder):
+        self.folder, self.servers = folder, []
 
     def __enter__(self):
-        try:
-            self.set_up()
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
     def __exit__(self, *_):
@@ -114,6 +108,26 @@ class Network:
         server.log = log
         self.servers.append(server)
         return server
+
+
+class Network(Servers):
+    """A registry and one agent of our own, on free ports."""
+
+    def __init__(self, folder, bin, settings=""):
+        """`settings` is what the agent's config file says besides whose it is."""
+        super().__init__(folder)
+        self.bin, self.settings = bin, settings
+        self.agent_port = free_port()
+        self.database = f"sqlite://{folder}/registry.db"
+        self.url = f"http://127.0.0.1:{free_port()}"
+
+    def __enter__(self):
+        try:
+            self.set_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
     def account(self, name, *options):
         made = run(self.bin / "pictor-registry", "account", "create", name, *options, "--json",
@@ -176,9 +190,13 @@ def prepare(profile):
     for program in ("blender", "bwrap"):
         shutil.which(program) or sys.exit(f"bench: {program} is not installed: run scripts/quickstart, which installs it")
     bin = build(profile)
+    print_load()
+    return bin
+
+
+def print_load():
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, load average {load:.1f}" + (": others work here, run it again on a quiet machine" if load > 1 else ""), flush=True)
-    return bin
 
 
 def bench_scrape_cost(args):
@@ -193,6 +211,24 @@ def bench_scrape_cost(args):
             listening = lambda: ask("GET", f"http://127.0.0.1:{node_port}/metrics")
             wait_until("node_exporter answers", listening, node)
             bench_scrape.measure(network, fake, node, node_port, args.runs)
+
+
+def bench_dashboards_cost(args):
+    for program in ("prometheus", "promtool"):
+        shutil.which(program) or sys.exit(f"bench: {program} is not installed: apt-get install --no-install-recommends prometheus")
+    series = bench_dashboards.blocks(args.cache, args.workers)
+    bench_dashboards.describe(series)
+    with tempfile.TemporaryDirectory(prefix="pictor-bench-") as folder, Servers(Path(folder)) as servers:
+        port, config = free_port(), Path(folder) / "prometheus.yml"
+        config.write_text("# Scrapes nothing.\n")
+        # Blocks stay as they are: compacting them would take time from the queries.
+        prometheus = servers.start(
+            "prometheus", "prometheus", f"--web.listen-address=127.0.0.1:{port}", f"--config.file={config}",
+            f"--storage.tsdb.path={series}", "--storage.tsdb.retention.time=100y",
+            "--storage.tsdb.min-block-duration=2h", "--storage.tsdb.max-block-duration=2h")
+        wait_until("Prometheus is ready", lambda: ask("GET", f"http://127.0.0.1:{port}/-/ready"), prometheus)
+        print_load()
+        sys.exit(0 if bench_dashboards.measure(port, args.rounds) else 1)
 
 
 def bench_render(args):
@@ -238,6 +274,12 @@ def main():
     scrape.add_argument("--runs", type=int, default=500, help="how many pairs of scrapes (default: 500)")
     scrape.add_argument("--profile", default="release", help="the Cargo profile to build with (default: release)")
     scrape.set_defaults(run=bench_scrape_cost)
+    dashboards = benches.add_parser("dashboards", help="what opening each dashboard costs Prometheus")
+    dashboards.add_argument("--workers", type=int, default=1000, help="how many workers of eight GPUs (default: 1000)")
+    dashboards.add_argument("--rounds", type=int, default=5, help="how often each query is measured (default: 5)")
+    dashboards.add_argument("--cache", type=Path, default=REPOSITORY / "target/bench-dashboards", metavar="FOLDER",
+                            help="where generated series are kept for the next run (default: target/bench-dashboards)")
+    dashboards.set_defaults(run=bench_dashboards_cost)
     args = parser.parse_args()
     args.run(args)
 
