@@ -12,7 +12,6 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-import listing
 from board import Board
 from dashboards import (
     economics,
@@ -66,20 +65,12 @@ def arguments() -> argparse.Namespace:
         "--registry-url", default="http://127.0.0.1:8080", help="where people open the registry's console"
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="instead of grafana/dashboards")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="write nothing; fail when the output folder is stale")
-    what.add_argument(
-        "--list-queries", action="store_true", help="print every query of the written dashboards, a JSON object a line"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when the output folder is stale")
     return parser.parse_args()
 
 
 def main() -> int:
     options = arguments()
-    if options.list_queries:
-        for query in listing.queries(options.output):
-            print(json.dumps(query, ensure_ascii=False))
-        return 0
     settings = Settings(
         currency=options.currency,
         owner_currency=options.owner_currency or options.currency,

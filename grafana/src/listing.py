@@ -1,6 +1,11 @@
-"""Every query that written dashboards send: what a test runs against a real Prometheus and a real registry."""
+#!/usr/bin/env python3
+"""Prints every query that written dashboards send, a JSON object a line: what tests and benches run. Needs no package.
+
+    listing.py [FOLDER]     of grafana/dashboards, or of another folder that generate.py wrote
+"""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,3 +68,13 @@ def _of_variable(variable: dict[str, Any]) -> dict[str, Any]:
     if isinstance(query, str):
         return {"source": "prometheus", "query": query, "regex": variable.get("regex", "")}
     return {"source": "infinity", **_of_request(query["infinityQuery"])}
+
+
+def main() -> None:
+    written = Path(__file__).resolve().parent.parent / "dashboards"
+    for query in queries(Path(sys.argv[1]) if len(sys.argv) > 1 else written):
+        print(json.dumps(query, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

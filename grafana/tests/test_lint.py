@@ -108,6 +108,8 @@ class PanelsThatMayBeEmpty(unittest.TestCase):
         queries = list(listing.queries(GRAFANA / "dashboards"))
         for item in listed:
             self.assertTrue(item["reason"], item)
+            if "alerts" in item or "rules" in item:
+                continue
             for ref_id in item.get("ref_ids", [None]):
                 wanted = {key: item[key] for key in ("dashboard", "panel") if key in item}
                 wanted |= {"ref_id": ref_id} if ref_id else {}

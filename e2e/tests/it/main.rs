@@ -4,15 +4,19 @@
 
 mod bad_input;
 mod collector;
+mod dashboards;
 mod documents;
 mod fencing;
 mod hand;
 mod interruptions;
 mod machine_faults;
 mod main_path;
+mod monitoring;
 mod network;
 mod poll;
 mod process;
 mod process_tree;
+mod prometheus;
+mod rightly_empty;
 mod scenes;
 mod traces;

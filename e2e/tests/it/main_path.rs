@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 
 use pictor_protocol::{JobId, JobStatus};
-use reqwest::Url;
 use serde_json::Value;
 
 use crate::network::{FRAME_COST, Machine, Network, Pace};
-use crate::process::{Process, command, free_port, installed, repository, run};
+use crate::process::{Process, command, installed, run};
 use crate::process_tree::Seen;
+use crate::prometheus::Prometheus;
 use crate::{poll, scenes};
 
 const FRAMES: usize = 10;
@@ -20,8 +19,8 @@ async fn ten_frames_are_rendered_paid_and_seen() {
     let scene = scenes::sample().await;
     let network = Network::start(Pace::USUAL).await;
     let operator = network.account("operator", &["--role", "operator"]).await;
-    let read_token = read_token(&network).await;
-    let (prometheus, prometheus_url) = start_prometheus(&network, &read_token).await;
+    let read_token = network.read_token("operator").await;
+    let prometheus = Prometheus::start(&network, &read_token).await;
     let machine = network.machine("render-box").await;
     let agent = network.idle_agent(&machine).await;
 
@@ -42,13 +41,13 @@ async fn ten_frames_are_rendered_paid_and_seen() {
     for (query, expected) in
         [("sum(pictor_tasks_total{result=\"completed\"})", 10.0), ("sum(pictor_earnings_total)", 0.4)]
     {
-        is_answered(&network, &prometheus_url, query, expected).await;
+        prometheus.answers(query, expected, 60).await;
     }
     let labelled = format!(
         "count(pictor_tasks_total{{job=\"pictor-agent\",instance=\"{0}\",worker_id=\"{0}\"}})",
         machine.id
     );
-    is_answered(&network, &prometheus_url, &labelled, 4.0).await;
+    prometheus.answers(&labelled, 4.0, 60).await;
     for url in metrics_urls(&network, &machine) {
         promtool_accepts(&network, &url, &operator.token).await;
     }
@@ -62,45 +61,6 @@ fn metrics_urls(network: &Network, machine: &Machine) -> [String; 3] {
         format!("{}/metrics", network.url),
         format!("{}/metrics/network", network.url),
     ]
-}
-
-async fn read_token(network: &Network) -> String {
-    let printed = network.on_database(&["account", "token", "operator", "--scope", "read", "--json"]).await;
-    let token: Value = serde_json::from_str(&printed.succeeded()).expect("a token as JSON");
-    token["token"].as_str().expect("the token").to_owned()
-}
-
-/// The repository's own configuration at other addresses, and in more of a hurry.
-async fn start_prometheus(network: &Network, read_token: &str) -> (Process, String) {
-    let folder = network.folder().join("prometheus");
-    copy_folder(&repository().join("prometheus"), &folder);
-    let file = folder.join("prometheus.yml");
-    let registry = network.url.trim_start_matches("http://");
-    let text = fs::read_to_string(&file).expect("prometheus.yml").replace("127.0.0.1:8080", registry);
-    let text = text.replace("127.0.0.1:9093", "127.0.0.1:9").replace("interval: 15s", "interval: 2s");
-    fs::write(&file, text.replace("scrape_timeout: 10s", "scrape_timeout: 2s")).expect("prometheus.yml");
-    fs::write(folder.join("registry.token"), read_token).expect("registry.token");
-
-    let listen = format!("127.0.0.1:{}", free_port());
-    let mut prometheus =
-        command(&installed("prometheus"), ["--web.listen-address", &listen, "--config.file"]);
-    prometheus.arg(&file).arg("--storage.tsdb.path").arg(network.folder().join("prometheus-data"));
-    let prometheus = Process::start("prometheus", network.folder(), prometheus);
-    let url = format!("http://{listen}");
-    prometheus.answers(&format!("{url}/-/ready"), 60).await;
-    (prometheus, url)
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a readable folder").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("a copied file");
-        }
-    }
 }
 
 /// Sees a Blender of this agent in namespaces of its own, and never as root.
@@ -135,18 +95,6 @@ async fn check_frames(network: &Network, job: JobId) {
         })
         .collect();
     assert_eq!(pictures.len(), FRAMES, "two frames show the same");
-}
-
-async fn is_answered(network: &Network, prometheus: &str, query: &str, expected: f64) {
-    poll::until_true(&format!("Prometheus answers {query} = {expected}"), 60, async || {
-        let url = Url::parse_with_params(&format!("{prometheus}/api/v1/query"), [("query", query)]);
-        let call = network.client().get(url.expect("a URL"));
-        let answer: Value = call.send().await.expect("an answer").json().await.expect("JSON");
-        let value =
-            answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
-        value.is_some_and(|value| (value - expected).abs() < 1e-9)
-    })
-    .await;
 }
 
 async fn promtool_accepts(network: &Network, url: &str, token: &str) {

@@ -139,6 +139,13 @@ impl Network {
         serde_json::from_str(&printed).expect("an account as JSON")
     }
 
+    /// One more token of this account, for numbers and history alone.
+    pub(crate) async fn read_token(&self, account: &str) -> String {
+        let printed = self.on_database(&["account", "token", account, "--scope", "read", "--json"]).await;
+        let token: Value = serde_json::from_str(&printed.succeeded()).expect("a token as JSON");
+        token["token"].as_str().expect("the token").to_owned()
+    }
+
     /// `pictor-registry job …` as the creator.
     pub(crate) fn job_command(&self, args: &[&str]) -> std::process::Command {
         let mut job = command(&built("pictor-registry"), ["job"]);
