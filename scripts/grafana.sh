@@ -21,27 +21,23 @@ grafana_program() {
     if [[ -x $1/bin/grafana ]]; then echo "$1/bin/grafana"; else command -v grafana; fi
 }
 
-# Sets grafana_home, or with_grafana=false and says why.
+# Sets grafana_home and grafana, or with_grafana=false and says why. One that was asked for by name must be there.
 find_grafana() {
     $with_grafana || return 0
-    local home version
-    if [[ -n $grafana_home ]]; then
-        [[ -f $grafana_home/conf/defaults.ini ]] || fail "--grafana $grafana_home: there is no conf/defaults.ini in it"
+    local asked_for=$grafana_home home version problem=
+    while [[ -z $grafana_home ]] && read -r home; do
+        [[ ! -f $home/conf/defaults.ini ]] || grafana_home=$home
+    done < <(grafana_homes)
+    if [[ ! -f $grafana_home/conf/defaults.ini ]] || ! grafana=$(grafana_program "$grafana_home"); then
+        problem="none is installed here; with version $grafana_version_min or newer, this script starts it too"
     else
-        while read -r home; do
-            [[ ! -f $home/conf/defaults.ini ]] || { grafana_home=$home; break; }
-        done < <(grafana_homes)
+        version=$("$grafana" server --homepath "$grafana_home" -v 2>/dev/null | sed -n 's/^Version \([0-9]*\)\..*/\1/p') || version=
+        [[ ${version:-0} -ge $grafana_version_min ]] || problem="that in $grafana_home is older than version $grafana_version_min"
     fi
-    if [[ -z $grafana_home ]] || ! grafana=$(grafana_program "$grafana_home"); then
-        with_grafana=false
-        no_grafana="not installed here; with version $grafana_version_min or newer, this script starts it too"
-        return 0
-    fi
-    version=$("$grafana" server --homepath "$grafana_home" -v 2>/dev/null | sed -n 's/^Version \([0-9]*\)\..*/\1/p') || version=
-    if [[ ${version:-0} -lt $grafana_version_min ]]; then
-        with_grafana=false
-        no_grafana="not started: that in $grafana_home is older than version $grafana_version_min"
-    fi
+    [[ -n $problem ]] || return 0
+    [[ -z $asked_for ]] || fail "--grafana $asked_for: $problem"
+    with_grafana=false
+    no_grafana=$problem
 }
 
 # Where Infinity is, which most tables need; without it everything else is shown.
