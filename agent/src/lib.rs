@@ -2,8 +2,10 @@
 //!
 //! [`run`] lists every route and every loop.
 
+mod assembly;
 pub mod backoff;
 pub mod blender;
+pub mod cli;
 pub mod collectors;
 pub mod config;
 pub mod doctor;
@@ -32,56 +34,26 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use axum::Router;
 use rustix::fs::{FlockOperation, flock};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, mpsc, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use blender::Device;
-use collectors::{
-    Sources,
-    nvml::{self, GpuSample},
-    render::Counters,
-};
-use config::{Config, DeviceChoice};
-use economics::Economics;
-use health::Health;
-use heartbeat::{Connection, Heartbeat};
-use machine::Machine;
-use outbox::{Outbox, sender::Sender};
-use readiness::{Probe, Readiness};
-use registry::Registry;
-use runner::{Runner, SceneCache};
-use sampler::{Sampler, Threads};
-use slots::{Slots, Stop};
+use assembly::{Agent, Shared};
+use config::Config;
+use runner::Runner;
+use slots::Stop;
 
 /// How long the outbox may go on sending once rendering has stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
-/// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
-const GPUS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs the agent until `shutdown`: then stops rendering, gives its leases back, sends what is finished, says goodbye.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _lock = open_data(&config.data)?;
     let listener = bind(config.listen).await?;
-    let Agent {
-        routes,
-        probe,
-        readiness,
-        health,
-        watched,
-        heartbeat,
-        sender,
-        runner,
-        economics,
-        threads: _threads,
-    } = assemble(config, listener.local_addr()?).await?;
+    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads: _threads } =
+        assembly::assemble(config, listener.local_addr()?).await?;
+    let Shared { readiness, health, economics, .. } = shared;
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();
@@ -118,109 +90,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     result
 }
 
-/// The parts of a running agent, not yet running.
-struct Agent {
-    routes: Router,
-    probe: Probe,
-    readiness: Arc<Readiness>,
-    health: Arc<Health>,
-    watched: health::Sources,
-    heartbeat: Arc<Heartbeat>,
-    sender: Sender,
-    runner: Arc<Runner>,
-    economics: Arc<Economics>,
-    threads: Threads,
-}
-
-async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
-    let registry = Registry::new(&config.identity.0)?;
-    let machine = Machine::identify(&config.data)?;
-    let counters = Arc::new(Counters::new()?);
-    let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
-    let outbox = Arc::new(outbox);
-    let scenes =
-        SceneCache::open(&config.data.join("cache/scenes"), config.scene_cache_bytes, Arc::clone(&counters));
-    let scenes = Arc::new(scenes.context("cannot read the scene cache")?);
-    let slots = Arc::new(Slots::new(devices(&config).await));
-    let economics = Arc::new(Economics::open(config.economics, &config.data)?);
-    let readiness = Arc::new(Readiness::new());
-    let health = Arc::new(Health::default());
-    let news = Arc::new(Notify::new());
-    let (gpus, host) = (watch::Sender::new(None), watch::Sender::new(None));
-    let (connection, earned) = (watch::Sender::new(Connection::default()), watch::Sender::new(None));
-    let probe = Probe {
-        places: config.places,
-        sandbox: config.sandbox,
-        device: config.device,
-        data: config.data.clone(),
-        slots: slots.devices().len(),
-    };
-    let runner = Arc::new(Runner {
-        registry: registry.clone(),
-        slots: Arc::clone(&slots),
-        outbox: Arc::clone(&outbox),
-        scenes,
-        readiness: Arc::clone(&readiness),
-        connection: connection.subscribe(),
-        counters: Arc::clone(&counters),
-        news: Arc::clone(&news),
-        limits: config.limits,
-        render_folder: config.data.join("render"),
-        data: config.data,
-    });
-    let sender = runner.sender();
-    let (sampler, threads) = Sampler::start(collectors::all(Sources {
-        metrics: config.metrics.clone(),
-        data: runner.data.clone(),
-        gpus: gpus.clone(),
-        host: host.clone(),
-        hostname: machine.hostname.clone(),
-        os: machine.os.clone(),
-        slots: Arc::clone(&slots),
-        outbox: Arc::clone(&outbox),
-        counters,
-        connection: connection.subscribe(),
-        earned: earned.subscribe(),
-        economics: Arc::clone(&economics),
-        health: Arc::clone(&health),
-    })?)?;
-    let watched = health::Sources {
-        data: runner.data.clone(),
-        slots: Arc::clone(&slots),
-        readiness: Arc::clone(&readiness),
-        gpus: gpus.subscribe(),
-        connection: connection.subscribe(),
-        news: Arc::clone(&news),
-    };
-    let heartbeat = Arc::new(Heartbeat {
-        registry,
-        machine,
-        metrics_listen: listen,
-        slots,
-        outbox,
-        readiness: Arc::clone(&readiness),
-        health: Arc::clone(&health),
-        gpus: gpus.subscribe(),
-        host: host.subscribe(),
-        connection,
-        earned,
-        news,
-    });
-    tracing::info!("serving http://{listen}/metrics, data in {}", runner.data.display());
-    Ok(Agent {
-        routes: server::routes(sampler, Arc::clone(&health), config.metrics.access),
-        probe,
-        readiness,
-        health,
-        watched,
-        heartbeat,
-        sender,
-        runner,
-        economics,
-        threads,
-    })
-}
-
 /// Makes the data folder and keeps other agents out of it.
 fn open_data(data: &Path) -> anyhow::Result<File> {
     let attempt = || -> io::Result<File> {
@@ -250,35 +119,6 @@ async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
         }
         _ => anyhow!("cannot listen on {listen}: {error}; choose another address with --listen"),
     })
-}
-
-/// What slots there are depends on what GPUs there are.
-async fn devices(config: &Config) -> Vec<Device> {
-    if config.device == DeviceChoice::Cpu {
-        return vec![Device::Cpu];
-    }
-    let library = config.metrics.nvml_library.clone();
-    let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library));
-    let gpus: Vec<GpuSample> = match tokio::time::timeout(GPUS_TIMEOUT, measuring).await {
-        Ok(Ok(Ok(gpus))) => gpus,
-        Ok(Ok(Err(error))) => {
-            tracing::info!("no GPU to render on: {error:#}");
-            Vec::new()
-        }
-        Ok(Err(_)) | Err(_) => {
-            tracing::warn!("NVML does not answer; going on without GPUs until the agent is restarted");
-            Vec::new()
-        }
-    };
-    let device = |gpu: GpuSample| Device::Gpu {
-        minor: gpu.minor.unwrap_or(gpu.index),
-        index: gpu.index,
-        uuid: gpu.uuid,
-    };
-    match gpus.is_empty() {
-        true if config.device == DeviceChoice::Auto => vec![Device::Cpu],
-        _ => gpus.into_iter().map(device).collect(),
-    }
 }
 
 /// Lets the sender finish, as far as the registry is there and quick.

@@ -246,6 +246,11 @@ impl Slots {
         self.changed.notify_one();
     }
 
+    /// Why the slot takes no task, if this machine keeps it from that.
+    pub fn hold(&self, slot: u32) -> Option<Hold> {
+        self.lock().holds.get(usize::try_from(slot).ok()?)?.clone()
+    }
+
     /// Ends the attempt's render if it is under way.
     pub fn stop(&self, attempt: AttemptId, stop: &Stop) {
         for work in self.lock().slots.iter().filter_map(SlotState::work) {
@@ -435,7 +440,10 @@ mod tests {
         assert_eq!(reported[1].reasons[0].code, "health gpu_xid: Xid 79");
         slots.leave(0);
         slots.set_holds(vec![None, hold()]);
-        assert_eq!(slots.free(), [0]);
+        assert_eq!(
+            (slots.free(), slots.hold(0), slots.hold(1), slots.hold(2)),
+            (vec![0], None, hold(), None)
+        );
     }
 
     #[tokio::test]

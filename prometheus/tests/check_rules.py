@@ -2,8 +2,9 @@
 """What promtool does not ask of rules and alerts: that each is tested, explained and linked.
 
 Every alert needs a severity, a level, a summary, a description, a link to a dashboard, a
-runbook, a test in which it fires and one in which it stays quiet. Every recording rule needs
-a test of its value and a name `level:metric:operation`.
+runbook, a test in which it fires, one in which it stays quiet, and its row in
+docs/monitoring.md. Every recording rule needs a test of its value and a name
+`level:metric:operation`.
 
 Needs PyYAML (Debian: python3-yaml). Prints what is wrong and exits 1.
 """
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 
 import yaml
+
+import monitoring_page
 
 PROMETHEUS = Path(__file__).resolve().parents[1]
 PROJECT = PROMETHEUS.parent
@@ -44,9 +47,14 @@ def rules(folder):
             yield from group["rules"]
 
 
-def tests():
+def tests_by_file():
     for path in sorted(Path(__file__).parent.glob("*.yml")):
-        yield from load(path)["tests"]
+        for test in load(path)["tests"]:
+            yield path.name, test
+
+
+def tests():
+    return (test for _, test in tests_by_file())
 
 
 def tested_alerts():
@@ -148,7 +156,7 @@ def faults_of_records():
 
 
 def main():
-    faults = [*faults_of_alerts(), *faults_of_records()]
+    faults = [*faults_of_alerts(), *faults_of_records(), *monitoring_page.faults(rules("alerts"), tests_by_file())]
     for fault in faults:
         print(fault, file=sys.stderr)
     if faults:

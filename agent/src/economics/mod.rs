@@ -40,8 +40,7 @@ impl Economics {
     pub fn open(settings: Settings, data: &Path) -> anyhow::Result<Economics> {
         let path = data.join("economics.json");
         let totals = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{} is damaged: remove it to count from zero", path.display()))?,
+            Ok(text) => serde_json::from_slice(&text).or_else(|error| set_aside(&path, &error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Totals::default(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
@@ -93,5 +92,34 @@ impl Economics {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Statistics that cannot be read are no reason not to earn: the file is kept for its owner, and counting starts anew.
+fn set_aside(path: &Path, error: &serde_json::Error) -> anyhow::Result<Totals> {
+    let aside = path.with_extension("json.damaged");
+    fs::rename(path, &aside)
+        .with_context(|| format!("{} is damaged and cannot be renamed", path.display()))?;
+    tracing::warn!(%error, "the energy totals were damaged and start from zero; the file is now {}", aside.display());
+    Ok(Totals::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_survive_and_damage_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Economics::open(Table::default().settings().unwrap(), folder.path()).unwrap();
+        let path = folder.path().join("economics.json");
+        fs::write(&path, r#"{"gpu_joules":12.5,"host_joules":0.0,"costs":{}}"#).unwrap();
+        let economics = open();
+        assert_eq!(economics.advance(&Reading::default()).gpu_joules, 12.5);
+        economics.save();
+        assert_eq!(open().advance(&Reading::default()).gpu_joules, 12.5);
+        fs::write(&path, "{").unwrap();
+        assert_eq!(open().advance(&Reading::default()).gpu_joules, 0.0);
+        assert_eq!(fs::read_to_string(folder.path().join("economics.json.damaged")).unwrap(), "{");
     }
 }

@@ -23,13 +23,16 @@ use crate::{
     health::Check,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
-    slots::{Slots, Stop},
+    slots::{Hold, Slots, Stop},
 };
 
 /// Unread events; Blender does not wait for us to read more.
 const EVENTS_MAX: usize = 256;
 /// What of a task's log is kept: the beginning says what was loaded, the error's own message comes apart.
 const LOG_BYTES_MAX: usize = 256 << 10;
+/// How long a failed task waits for its GPU to be found lost: GPUs are measured, and looked at, once a second.
+const HOLD_PATIENCE: Duration = Duration::from_secs(3);
+const HOLD_LOOK: Duration = Duration::from_millis(100);
 /// As much of an error message as the registry keeps.
 const ERROR_CHARS_MAX: usize = 2_000;
 
@@ -43,6 +46,8 @@ enum Trouble {
     Fault(Check, String),
     /// This machine's, and known before it began.
     NotReady,
+    /// The slot's own GPU is of no use any more; the other slots are.
+    Held(Hold),
     Lost(String),
 }
 
@@ -67,6 +72,10 @@ impl Runner {
         // Ends with the session, whose end of the channel is the last.
         let log = reader.await.unwrap_or_default();
         self.remove_output(output).await;
+        let rendered = match rendered {
+            Err(Trouble::Fail(error)) => Err(self.whose_failure(&lease, error).await),
+            rendered => rendered,
+        };
         // The registry may have taken the lease meanwhile, in the last moment too.
         self.hand_over(&lease, rendered, log).await;
     }
@@ -184,6 +193,7 @@ impl Runner {
                 self.readiness.fault(check, reason);
                 ending
             }
+            Err(Trouble::Held(hold)) => release(&hold.reason),
             Err(Trouble::NotReady) => release("the worker cannot render at present"),
             Err(Trouble::Stopped(Stop::Paused)) => release("the worker was paused"),
             Err(Trouble::Stopped(Stop::Shutdown)) => release("the agent stops"),
@@ -200,6 +210,24 @@ impl Runner {
             }
         }
         self.end(lease, ending).await;
+    }
+
+    /// With its GPU lost, a scene fails in its own words, a moment before the GPU is missed: nobody's scene is blamed
+    /// for that.
+    async fn whose_failure(&self, lease: &Lease, error: String) -> Trouble {
+        let device = usize::try_from(lease.slot).ok().and_then(|slot| self.slots.devices().get(slot));
+        if !matches!(device, Some(Device::Gpu { .. })) {
+            return Trouble::Fail(error);
+        }
+        let until = Instant::now() + HOLD_PATIENCE;
+        let mut look = tokio::time::interval(HOLD_LOOK);
+        while Instant::now() < until {
+            look.tick().await;
+            if let Some(hold) = self.slots.hold(lease.slot) {
+                return Trouble::Held(hold);
+            }
+        }
+        Trouble::Fail(error)
     }
 
     async fn lost(&self, lease: &Lease, detail: &str) {

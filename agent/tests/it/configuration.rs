@@ -118,5 +118,5 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
     };
     assert_eq!(["config", "data", "disk", "sandbox"].map(status), ["ok"; 4], "{stdout}");
     assert_eq!(["blender", "registry"].map(status), ["fail"; 2], "{stdout}");
-    assert_eq!(status("gpu"), if Path::new("/dev/nvidiactl").exists() { "ok" } else { "warn" });
+    assert_eq!(status("gpus"), if Path::new("/dev/nvidiactl").exists() { "ok" } else { "warn" });
 }

@@ -7,6 +7,7 @@ mod blender;
 mod configuration;
 mod exposition;
 mod gpus;
+mod health;
 mod measurements;
 mod outbox;
 mod registry;

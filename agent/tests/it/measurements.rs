@@ -24,6 +24,7 @@ async fn shows_what_it_measures_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), &without_gpu()).await;
     wait_for("a second measurement", async || agent.metric("pictor_cpu_utilization_ratio").await).await;
+    wait_for("a look at the disk", async || agent.metric("pictor_health{check=\"disk\"}").await).await;
     let text = agent.get("/metrics").await;
 
     let families: BTreeSet<&str> = text

@@ -1,0 +1,194 @@
+//! The parts of an agent, put together.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::Router;
+use pictor_protocol::Earned;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    blender::Device,
+    collectors::{
+        self, Sources,
+        host::HostSample,
+        nvml::{self, GpuSample, Gpus},
+        render::Counters,
+    },
+    config::{Config, DeviceChoice},
+    economics::Economics,
+    health::{self, Health},
+    heartbeat::{Connection, Heartbeat},
+    machine::Machine,
+    outbox::{Outbox, sender::Sender},
+    readiness::{Probe, Readiness},
+    registry::Registry,
+    runner::{Runner, SceneCache},
+    sampler::{Sampler, Threads},
+    server,
+    slots::Slots,
+};
+
+/// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
+const GPUS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The parts of a running agent, not yet running.
+pub(crate) struct Agent {
+    pub(crate) shared: Shared,
+    pub(crate) routes: Router,
+    pub(crate) probe: Probe,
+    pub(crate) watched: health::Sources,
+    pub(crate) heartbeat: Arc<Heartbeat>,
+    pub(crate) sender: Sender,
+    pub(crate) runner: Arc<Runner>,
+    pub(crate) threads: Threads,
+}
+
+/// What several parts read and write.
+pub(crate) struct Shared {
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) economics: Arc<Economics>,
+    /// Rings the heartbeat.
+    pub(crate) news: Arc<Notify>,
+    pub(crate) gpus: watch::Sender<Option<Gpus>>,
+    pub(crate) host: watch::Sender<Option<HostSample>>,
+    pub(crate) connection: watch::Sender<Connection>,
+    pub(crate) earned: watch::Sender<Option<Earned>>,
+}
+
+pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
+    let registry = Registry::new(&config.identity.0)?;
+    let machine = Machine::identify(&config.data)?;
+    let shared = Shared::open(&config).await?;
+    let (sampler, threads) = Sampler::start(collectors::all(shared.sources(&config, &machine))?)?;
+    let watched = shared.watched(&config);
+    let heartbeat = Arc::new(shared.heartbeat(registry.clone(), machine, listen));
+    tracing::info!("serving http://{listen}/metrics, data in {}", config.data.display());
+    let routes = server::routes(sampler, Arc::clone(&shared.health), config.metrics.access.clone());
+    let probe = Probe {
+        places: config.places.clone(),
+        sandbox: config.sandbox.clone(),
+        device: config.device,
+        data: config.data.clone(),
+        slots: shared.slots.devices().len(),
+    };
+    let runner = Arc::new(shared.runner(registry, config)?);
+    let sender = runner.sender();
+    Ok(Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads })
+}
+
+impl Shared {
+    async fn open(config: &Config) -> anyhow::Result<Shared> {
+        let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
+        Ok(Shared {
+            slots: Arc::new(Slots::new(devices(config).await)),
+            outbox: Arc::new(outbox),
+            counters: Arc::new(Counters::new()?),
+            readiness: Arc::new(Readiness::new()),
+            health: Arc::new(Health::default()),
+            economics: Arc::new(Economics::open(config.economics.clone(), &config.data)?),
+            news: Arc::new(Notify::new()),
+            gpus: watch::Sender::new(None),
+            host: watch::Sender::new(None),
+            connection: watch::Sender::new(Connection::default()),
+            earned: watch::Sender::new(None),
+        })
+    }
+
+    fn sources(&self, config: &Config, machine: &Machine) -> Sources {
+        Sources {
+            metrics: config.metrics.clone(),
+            data: config.data.clone(),
+            gpus: self.gpus.clone(),
+            host: self.host.clone(),
+            hostname: machine.hostname.clone(),
+            os: machine.os.clone(),
+            slots: Arc::clone(&self.slots),
+            outbox: Arc::clone(&self.outbox),
+            counters: Arc::clone(&self.counters),
+            connection: self.connection.subscribe(),
+            earned: self.earned.subscribe(),
+            economics: Arc::clone(&self.economics),
+            health: Arc::clone(&self.health),
+        }
+    }
+
+    fn watched(&self, config: &Config) -> health::Sources {
+        health::Sources {
+            data: config.data.clone(),
+            slots: Arc::clone(&self.slots),
+            readiness: Arc::clone(&self.readiness),
+            gpus: self.gpus.subscribe(),
+            connection: self.connection.subscribe(),
+            news: Arc::clone(&self.news),
+        }
+    }
+
+    fn heartbeat(&self, registry: Registry, machine: Machine, metrics_listen: SocketAddr) -> Heartbeat {
+        Heartbeat {
+            registry,
+            machine,
+            metrics_listen,
+            slots: Arc::clone(&self.slots),
+            outbox: Arc::clone(&self.outbox),
+            readiness: Arc::clone(&self.readiness),
+            health: Arc::clone(&self.health),
+            gpus: self.gpus.subscribe(),
+            host: self.host.subscribe(),
+            connection: self.connection.clone(),
+            earned: self.earned.clone(),
+            news: Arc::clone(&self.news),
+        }
+    }
+
+    fn runner(&self, registry: Registry, config: Config) -> anyhow::Result<Runner> {
+        let (folder, counters) = (config.data.join("cache/scenes"), Arc::clone(&self.counters));
+        let scenes = SceneCache::open(&folder, config.scene_cache_bytes, counters);
+        Ok(Runner {
+            registry,
+            slots: Arc::clone(&self.slots),
+            outbox: Arc::clone(&self.outbox),
+            scenes: Arc::new(scenes.context("cannot read the scene cache")?),
+            readiness: Arc::clone(&self.readiness),
+            connection: self.connection.subscribe(),
+            counters: Arc::clone(&self.counters),
+            news: Arc::clone(&self.news),
+            limits: config.limits,
+            render_folder: config.data.join("render"),
+            data: config.data,
+        })
+    }
+}
+
+/// What slots there are depends on what GPUs there are.
+async fn devices(config: &Config) -> Vec<Device> {
+    if config.device == DeviceChoice::Cpu {
+        return vec![Device::Cpu];
+    }
+    let library = config.metrics.nvml_library.clone();
+    let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library));
+    let gpus: Vec<GpuSample> = match tokio::time::timeout(GPUS_TIMEOUT, measuring).await {
+        Ok(Ok(Ok(gpus))) => gpus,
+        Ok(Ok(Err(error))) => {
+            tracing::info!("no GPU to render on: {error:#}");
+            Vec::new()
+        }
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!("NVML does not answer; going on without GPUs until the agent is restarted");
+            Vec::new()
+        }
+    };
+    let device = |gpu: GpuSample| Device::Gpu {
+        minor: gpu.minor.unwrap_or(gpu.index),
+        index: gpu.index,
+        uuid: gpu.uuid,
+    };
+    match gpus.is_empty() {
+        true if config.device == DeviceChoice::Auto => vec![Device::Cpu],
+        _ => gpus.into_iter().map(device).collect(),
+    }
+}
