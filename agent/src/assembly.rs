@@ -68,7 +68,9 @@ pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Resu
     let watched = shared.watched(&config);
     let heartbeat = Arc::new(shared.heartbeat(registry.clone(), machine, listen));
     tracing::info!("serving http://{listen}/metrics, data in {}", config.data.display());
-    let routes = server::routes(sampler, Arc::clone(&shared.health), config.metrics.access.clone());
+    let worker_id = config.identity.0.worker_id;
+    let routes =
+        server::routes(sampler, Arc::clone(&shared.health), worker_id, config.metrics.access.clone());
     let probe = Probe {
         places: config.places.clone(),
         sandbox: config.sandbox.clone(),

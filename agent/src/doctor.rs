@@ -11,7 +11,7 @@ use crate::{
     blender::{Sandbox, detect},
     collectors::nvml,
     config::{Config, ConfigError, DeviceChoice, MetricsAccess},
-    health::{Check, Finding, Status, findings},
+    health::{Check, Finding, Report, Status, findings},
     readiness,
     registry::{CallError, Registry},
 };
@@ -19,7 +19,7 @@ use crate::{
 const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
-struct Report {
+struct Examination {
     healthy: bool,
     checks: Vec<Finding>,
 }
@@ -45,7 +45,7 @@ pub async fn examine(
         }
     };
     let healthy = checks.iter().all(|finding| finding.status != Status::Fail);
-    let report = Report { healthy, checks };
+    let report = Examination { healthy, checks };
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -54,7 +54,7 @@ pub async fn examine(
     Ok(healthy)
 }
 
-fn print(report: &Report) {
+fn print(report: &Examination) {
     for Finding { check, status, found, advice } in &report.checks {
         let word = match status {
             Status::Ok => "ok",
@@ -76,8 +76,12 @@ async fn examine_machine(config: &Config) -> Vec<Finding> {
         vec![Finding::ok(Check::Config, whose), data(&config.data), findings::disk(&config.data)];
     checks.push(blender(config).await);
     checks.push(isolation(config).await);
-    checks.push(gpus(config).await);
-    checks.extend(watched(config).await);
+    if config.device == DeviceChoice::Cpu {
+        checks.push(Finding::ok(Check::Gpus, "not used: `device = \"cpu\"`"));
+    } else {
+        checks.push(gpus(config).await);
+        checks.extend(watched(config).await);
+    }
     match Registry::new(identity) {
         Ok(registry) => checks.extend(line(&registry).await),
         Err(error) => {
@@ -135,30 +139,36 @@ async fn gpus(config: &Config) -> Finding {
     let advice = "install the NVIDIA driver to render on a GPU";
     match config.device {
         DeviceChoice::Gpu => Finding::fail(Check::Gpus, reason, advice),
-        DeviceChoice::Cpu => Finding::ok(Check::Gpus, "not used: `device = \"cpu\"`"),
-        DeviceChoice::Auto => {
+        DeviceChoice::Auto | DeviceChoice::Cpu => {
             Finding::warn(Check::Gpus, format!("{reason}; tasks render on the CPU"), advice)
         }
     }
 }
 
-/// What only a running agent knows: it has watched the GPUs and its tasks. Nothing if none runs.
+/// What only a running agent knows: it has watched the GPUs and its tasks.
 async fn watched(config: &Config) -> Vec<Finding> {
+    let mut listen = config.listen;
+    if listen.ip().is_unspecified() {
+        listen.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
     let asked = async {
         let client = reqwest::Client::builder().no_proxy().timeout(AGENT_TIMEOUT).build()?;
-        let mut listen = config.listen;
-        if listen.ip().is_unspecified() {
-            listen.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
         let mut call = client.get(format!("http://{listen}/health"));
         if let MetricsAccess::Bearer(token) = &config.metrics.access {
             call = call.bearer_auth(token);
         }
-        call.send().await?.error_for_status()?.json::<Vec<Finding>>().await
+        call.send().await?.error_for_status()?.json::<Report>().await
     };
-    let found = asked.await.unwrap_or_default();
+    let report = asked.await.ok().filter(|report| report.worker_id == config.identity.0.worker_id);
+    let Some(report) = report else {
+        return vec![Finding::warn(
+            Check::GpuXid,
+            format!("not looked at: this worker's agent does not answer at {listen}"),
+            "start it: only a running agent sees errors, throttling and unused GPUs as they happen",
+        )];
+    };
     let only = [Check::GpuFallback, Check::GpuThrottling, Check::GpuXid];
-    found.into_iter().filter(|finding| only.contains(&finding.check)).collect()
+    report.findings.into_iter().filter(|finding| only.contains(&finding.check)).collect()
 }
 
 /// Reachable, clock, token.

@@ -59,7 +59,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let mut loops = JoinSet::new();
     loops.spawn(async move { axum::serve(listener, routes).await.err().map(|error| error.to_string()) });
     loops.spawn(async move { match readiness.watch(&probe).await {} });
-    loops.spawn(async move { match health.watch(&watched).await {} });
+    loops.spawn(async move { match health.watch(watched).await {} });
     loops.spawn({
         let heartbeat = Arc::clone(&heartbeat);
         async move { match heartbeat.run().await {} }

@@ -13,20 +13,31 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use pictor_protocol::WorkerId;
 use sha2::{Digest, Sha256};
 
-use crate::{config::MetricsAccess, health::Health, sampler::Sampler};
+use crate::{
+    config::MetricsAccess,
+    health::{Health, Report},
+    sampler::Sampler,
+};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every route.
-pub fn routes(sampler: Arc<Sampler>, health: Arc<Health>, access: MetricsAccess) -> Router {
+pub fn routes(
+    sampler: Arc<Sampler>,
+    health: Arc<Health>,
+    worker_id: WorkerId,
+    access: MetricsAccess,
+) -> Router {
+    let report = move || std::future::ready(Json(Report { worker_id, findings: health.findings() }));
     let metrics = Router::new()
         .route("/metrics", get(all))
         .route("/metrics/{collector}", get(one))
         .with_state(sampler)
         // For `pictor-agent doctor`, which cannot know what this process has seen.
-        .route("/health", get(|| async move { Json(health.findings()) }))
+        .route("/health", get(report))
         .layer(middleware::from_fn_with_state(Arc::new(access), authorize));
     metrics.route("/healthz", get(|| async { "ok\n" }))
 }

@@ -24,6 +24,8 @@ pub enum Stop {
     Lost,
     /// The worker's owner paused it.
     Paused,
+    /// Its GPU is gone: Blender would wait for it for ever.
+    Held(Hold),
     /// The agent ends.
     Shutdown,
     /// The registry does not take what was rendered.
@@ -56,6 +58,7 @@ struct Work {
     frame_ratio: f64,
     frame_remaining: Option<Duration>,
     estimates: Estimates,
+    with_cycles: bool,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -70,6 +73,8 @@ pub struct WorkView {
     pub remaining: Option<Duration>,
     /// How long the frame in progress has been rendered, and how much of it.
     pub in_frame: Option<(Duration, f64)>,
+    /// Whether Cycles renders it, on the device that it was told to use.
+    pub with_cycles: bool,
 }
 
 /// All slots of this worker.
@@ -158,6 +163,7 @@ impl Slots {
             frame_ratio: 0.0,
             frame_remaining: None,
             estimates: Estimates::default(),
+            with_cycles: false,
             stop,
         }));
         Some(StopSignal(signal))
@@ -174,6 +180,11 @@ impl Slots {
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Other engines find a device of their own.
+    pub fn renders_with_cycles(&self, slot: u32) {
+        self.with_work(slot, |work| work.with_cycles = true);
     }
 
     pub fn frame_started(&self, slot: u32) {
@@ -235,15 +246,28 @@ impl Slots {
         self.changed.notify_one();
     }
 
-    /// What keeps each slot from taking tasks. A task under way goes on.
+    /// What keeps each slot from taking tasks. A task under way goes on, unless its GPU is gone.
     pub fn set_holds(&self, holds: Vec<Option<Hold>>) {
         let mut state = self.lock();
         if holds.len() != state.slots.len() || holds == state.holds {
             return;
         }
+        for (slot, hold) in state.slots.iter().zip(&holds) {
+            if let (Some(work), Some(hold)) = (slot.work(), hold)
+                && hold.check == Check::Gpus
+            {
+                work.ask_to_stop(&Stop::Held(hold.clone()));
+            }
+        }
         state.holds = holds;
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Whether no slot takes tasks because of what this machine found.
+    pub fn is_held(&self) -> bool {
+        let state = self.lock();
+        !state.holds.is_empty() && state.holds.iter().all(Option::is_some)
     }
 
     /// Why the slot takes no task, if this machine keeps it from that.
@@ -363,6 +387,7 @@ impl Work {
             elapsed: self.started.elapsed(),
             remaining: per_frame.map(|per_frame| per_frame.mul_f64(left.max(0.0))),
             in_frame: in_frame.map(|elapsed| (elapsed, self.frame_ratio)),
+            with_cycles: self.with_cycles,
         }
     }
 }
@@ -428,16 +453,19 @@ mod tests {
         assert!(view.remaining.unwrap() < Duration::from_secs(1));
     }
 
-    #[test]
-    fn a_held_slot_finishes_its_task_and_takes_no_other() {
+    #[tokio::test]
+    async fn a_held_slot_finishes_its_task_and_takes_no_other() {
         let slots = Slots::new(vec![Device::Cpu, Device::Cpu]);
-        let _signal = slots.take(&lease(0)).unwrap();
+        let mut signal = slots.take(&lease(0)).unwrap();
         let hold = || Some(Hold { check: Check::GpuXid, reason: "Xid 79".to_owned() });
+        let lost = Hold { check: Check::Gpus, reason: "GPU 0 is lost".to_owned() };
         slots.set_holds(vec![hold(), hold()]);
         assert!(slots.free().is_empty() && slots.take(&lease(1)).is_none());
         let reported = slots.reported();
         assert_eq!([reported[0].status, reported[1].status], [SlotStatus::Busy, SlotStatus::Draining]);
         assert_eq!(reported[1].reasons[0].code, "health gpu_xid: Xid 79");
+        slots.set_holds(vec![Some(lost.clone()), None]);
+        assert_eq!(signal.stopped().await, Stop::Held(lost), "with its GPU gone it never would finish");
         slots.leave(0);
         slots.set_holds(vec![None, hold()]);
         assert_eq!(

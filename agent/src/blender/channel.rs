@@ -26,7 +26,11 @@ impl Line {
 
 /// Text that cannot move the cursor of whoever reads the log.
 fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+    without_controls(&String::from_utf8_lossy(bytes))
+}
+
+/// What a stranger wrote, fit for one line of a log.
+pub(super) fn without_controls(text: &str) -> String {
     text.trim_end().chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    channel::{Line, Lines},
+    channel::{Line, Lines, without_controls},
     command::{self, DRIVER, Device, DriverEvent, RefusalKind, RenderCommand, frame_name},
     detect::Installed,
     progress::{self, FrameProgress},
@@ -219,8 +219,8 @@ impl Session {
             Some(Ok(DriverEvent::Error { kind, message })) => Err(match kind {
                 RefusalKind::NoCamera => BlenderError::NoCamera,
                 RefusalKind::NoDenoiser => BlenderError::NoDenoiser,
-                RefusalKind::NoGpu => BlenderError::NoGpu(message),
-                RefusalKind::Render => BlenderError::Render(message),
+                RefusalKind::NoGpu => BlenderError::NoGpu(without_controls(&message)),
+                RefusalKind::Render => BlenderError::Render(without_controls(&message)),
             }),
             Some(reply) => reply,
             None => Err(BlenderError::Stopped),

@@ -1,4 +1,5 @@
-//! What is measured: a file for each source. Add one by a file, its `mod` line and its line in [`all`].
+//! What is measured: a file for each source. Add one by a file, its `mod` line and its lines in [`catalogue`] and
+//! [`all`].
 
 mod agent_process;
 pub mod earnings;

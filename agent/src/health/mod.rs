@@ -5,7 +5,7 @@ pub mod findings;
 mod slots;
 mod watch;
 
-use pictor_protocol::HealthFinding;
+use pictor_protocol::{HealthFinding, WorkerId};
 use serde::{Deserialize, Serialize};
 
 pub use watch::{Health, Sources};
@@ -31,6 +31,11 @@ pub enum Check {
 }
 
 impl Check {
+    /// One of these can be about several GPUs, and become about another.
+    fn is_about_gpus(self) -> bool {
+        matches!(self, Check::Gpus | Check::GpuFallback | Check::GpuThrottling | Check::GpuXid)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Check::Config => "config",
@@ -66,6 +71,13 @@ pub struct Finding {
     pub found: String,
     /// What to do about it.
     pub advice: Option<String>,
+}
+
+/// What `/health` of a running agent says.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub worker_id: WorkerId,
+    pub findings: Vec<Finding>,
 }
 
 impl Finding {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::AttemptId;
+use pictor_protocol::{AttemptId, JobId};
 use tokio::time::Instant;
 
 use super::{Check, findings};
@@ -19,8 +19,14 @@ use crate::{
 const THROTTLED_FOR: Duration = Duration::from_secs(300);
 /// Held back by these, a GPU renders slower than it could, and its owner can do something about it.
 const REASONS: [&str; 4] = ["hw_thermal", "hw_power_brake", "hw_slowdown", "sw_thermal"];
-/// A frame that has come this far in this time without the GPU is rendered by something else.
+/// A frame that comes on this long, over this many measurements of an idle GPU, is rendered by something else. The first
+/// of them may have begun before the frame did.
 const UNUSED_FOR: Duration = Duration::from_secs(10);
+const UNUSED_SAMPLES: u32 = 5;
+/// How far a frame has come is a stranger's word, so one job proves nothing.
+const UNUSED_JOBS: usize = 2;
+/// After this long a GPU that was not used gets another try.
+const UNUSED_TRY_AGAIN: Duration = Duration::from_secs(1_800);
 
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
@@ -29,11 +35,14 @@ pub(super) struct GpuHistory {
     throttled: BTreeMap<String, (Instant, &'static str)>,
     /// The attempts under way that were seen to use their GPU.
     used: BTreeSet<AttemptId>,
-    /// GPUs that a task rendered without.
-    pub(super) unused: BTreeSet<String>,
+    /// How many measurements found the GPU idle while each attempt came on.
+    idle: BTreeMap<AttemptId, u32>,
+    /// The jobs that rendered without the GPU they were meant for, by GPU, and when the last of them did.
+    unused: BTreeMap<String, (BTreeSet<JobId>, Instant)>,
 }
 
 impl GpuHistory {
+    /// Takes a new measurement into account.
     pub(super) fn look(&mut self, gpus: &Gpus, devices: &[Device], work: &[WorkView], now: Instant) {
         let mut throttled = BTreeMap::new();
         for gpu in &gpus.visible {
@@ -45,24 +54,39 @@ impl GpuHistory {
         self.throttled = throttled;
         let under_way = |attempt: &AttemptId| work.iter().any(|work| work.lease.id == *attempt);
         self.used.retain(under_way);
+        self.idle.retain(|attempt, _| under_way(attempt));
+        self.unused.retain(|_, (_, at)| now.saturating_duration_since(*at) < UNUSED_TRY_AGAIN);
         for work in work {
             let device = usize::try_from(work.slot).ok().and_then(|slot| devices.get(slot));
             let Some(Device::Gpu { uuid, .. }) = device else { continue };
             let Some(gpu) = gpus.visible.iter().find(|gpu| gpu.uuid == *uuid) else { continue };
-            self.compare(work, gpu);
+            self.compare(work, gpu, now);
         }
     }
 
-    fn compare(&mut self, work: &WorkView, gpu: &GpuSample) {
+    fn compare(&mut self, work: &WorkView, gpu: &GpuSample, now: Instant) {
         // A GPU that does not tell its use proves nothing.
         let Some(utilization) = gpu.utilization_ratio else { return };
         if utilization > 0.0 || gpu.processes.is_some_and(|processes| processes > 0) {
             self.used.insert(work.lease.id);
+            self.unused.remove(&gpu.uuid);
         }
         let renders = work.in_frame.is_some_and(|(elapsed, ratio)| elapsed >= UNUSED_FOR && ratio > 0.0);
-        if renders && !self.used.contains(&work.lease.id) {
-            self.unused.insert(gpu.uuid.clone());
+        if !renders || !work.with_cycles || self.used.contains(&work.lease.id) {
+            return;
         }
+        let idle = self.idle.entry(work.lease.id).or_default();
+        *idle += 1;
+        if *idle >= UNUSED_SAMPLES {
+            let (jobs, at) = self.unused.entry(gpu.uuid.clone()).or_insert((BTreeSet::new(), now));
+            jobs.insert(work.lease.job_id);
+            *at = now;
+        }
+    }
+
+    /// Whether tasks rendered without this GPU.
+    pub(super) fn is_unused(&self, uuid: &str) -> bool {
+        self.unused.get(uuid).is_some_and(|(jobs, _)| jobs.len() >= UNUSED_JOBS)
     }
 
     pub(super) fn throttled(&self, gpus: &Gpus, now: Instant) -> Vec<(u32, &'static str)> {
@@ -91,7 +115,7 @@ impl GpuHistory {
             (Check::Gpus, findings::gpus(gpus.visible.len(), &missing).found)
         } else if xids.iter().any(findings::is_fatal) {
             (Check::GpuXid, findings::gpu_xid(&xids).found)
-        } else if self.unused.contains(uuid) {
+        } else if self.is_unused(uuid) {
             (Check::GpuFallback, findings::gpu_fallback(&[index]).found)
         } else {
             return None;
@@ -108,7 +132,7 @@ fn hindrance(gpu: &GpuSample) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use pictor_protocol::{FrameRange, JobId, Lease, TaskId};
+    use pictor_protocol::{FrameRange, Lease, TaskId};
 
     use super::*;
     use crate::collectors::nvml::{Missing, MissingGpu, XidEvent};
@@ -127,14 +151,14 @@ mod tests {
         [Device::Gpu { uuid: "GPU-1".to_owned(), index: 0, minor: 0 }]
     }
 
-    fn work(elapsed_seconds: u64, ratio: f64) -> WorkView {
+    fn work(job: u8, elapsed_seconds: u64, ratio: f64) -> WorkView {
         WorkView {
             slot: 0,
             lease: Lease {
-                id: AttemptId::from_parts(1, [1; 10]),
+                id: AttemptId::from_parts(1, [job; 10]),
                 slot: 0,
                 task_id: TaskId::from_parts(1, [0; 10]),
-                job_id: JobId::from_parts(1, [0; 10]),
+                job_id: JobId::from_parts(1, [job; 10]),
                 frames: FrameRange::new(1, 4).unwrap(),
                 scene_sha256: String::new(),
                 scene_bytes: 0,
@@ -148,6 +172,7 @@ mod tests {
             elapsed: Duration::from_secs(elapsed_seconds),
             remaining: None,
             in_frame: Some((Duration::from_secs(elapsed_seconds), ratio)),
+            with_cycles: true,
         }
     }
 
@@ -166,29 +191,48 @@ mod tests {
         assert_eq!(history.holds(&hot, &device()), [None], "it slows, it does not stop");
     }
 
-    #[test]
-    fn a_task_that_leaves_its_gpu_idle_is_a_fallback() {
-        let now = Instant::now();
-        for (before, utilization, elapsed_seconds, ratio, is_unused) in [
-            (None, Some(0.0), 10, 0.1, true),
-            (None, Some(0.0), 9, 0.1, false),
-            (None, Some(0.0), 60, 0.0, false),
-            (None, Some(0.02), 60, 0.5, false),
-            (None, None, 60, 0.5, false),
-            (Some(0.5), Some(0.0), 60, 0.5, false),
-        ] {
-            let mut history = GpuHistory::default();
-            if let Some(before) = before {
-                history.look(&gpu(Some(before), vec![]), &device(), &[work(1, 0.0)], now);
-            }
-            let gpus = gpu(utilization, vec![]);
-            history.look(&gpus, &device(), &[work(elapsed_seconds, ratio)], now);
-            let hold = history.holds(&gpus, &device()).remove(0);
-            assert_eq!(hold.is_some(), is_unused, "{utilization:?} {elapsed_seconds} {ratio}");
-            if let Some(hold) = hold {
-                assert_eq!(hold.check, Check::GpuFallback);
+    fn history(looks: u32, utilization: Option<f64>, works: &[WorkView], now: Instant) -> GpuHistory {
+        let mut history = GpuHistory::default();
+        for work in works {
+            for _ in 0..looks {
+                history.look(&gpu(utilization, vec![]), &device(), std::slice::from_ref(work), now);
             }
         }
+        history
+    }
+
+    #[test]
+    fn two_jobs_that_leave_their_gpu_idle_are_a_fallback() {
+        let now = Instant::now();
+        let jobs =
+            |elapsed_seconds, ratio| [work(1, elapsed_seconds, ratio), work(2, elapsed_seconds, ratio)];
+        for (looks, utilization, works, is_unused) in [
+            (5, Some(0.0), jobs(10, 0.1), true),
+            (4, Some(0.0), jobs(10, 0.1), false),
+            (5, Some(0.0), jobs(9, 0.1), false),
+            (5, Some(0.0), jobs(60, 0.0), false),
+            (5, Some(0.02), jobs(60, 0.5), false),
+            (5, None, jobs(60, 0.5), false),
+            (5, Some(0.0), [work(1, 60, 0.5), work(1, 60, 0.5)], false),
+            (5, Some(0.0), jobs(60, 0.5).map(|work| WorkView { with_cycles: false, ..work }), false),
+        ] {
+            let history = history(looks, utilization, &works, now);
+            let hold = history.holds(&gpu(utilization, vec![]), &device()).remove(0);
+            assert_eq!(hold.is_some(), is_unused, "{looks} {utilization:?} {works:?}");
+            assert!(hold.is_none_or(|hold| hold.check == Check::GpuFallback));
+        }
+    }
+
+    #[test]
+    fn a_fallback_ends_with_the_gpus_next_use_or_after_a_while() {
+        let now = Instant::now();
+        let works = [work(1, 60, 0.5), work(2, 60, 0.5)];
+        let mut used = history(5, Some(0.0), &works, now);
+        used.look(&gpu(Some(0.9), vec![]), &device(), &[work(3, 1, 0.0)], now);
+        assert!(!used.is_unused("GPU-1"));
+        let mut later = history(5, Some(0.0), &works, now);
+        later.look(&gpu(Some(0.0), vec![]), &device(), &[], now + UNUSED_TRY_AGAIN);
+        assert!(!later.is_unused("GPU-1"));
     }
 
     #[test]

@@ -1,14 +1,21 @@
 //! Looks every second at what the agent knows, and holds slots that are of no use.
 
-use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, watch},
-    time::Instant,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{Check, Finding, findings, slots::GpuHistory};
 use crate::{
+    blender::sandbox::Mode,
     collectors::nvml::Gpus,
     heartbeat::{Connection, Line},
     readiness::{Readiness, Verdict},
@@ -41,32 +48,37 @@ impl Health {
     }
 
     /// Looks for ever.
-    pub async fn watch(&self, sources: &Sources) -> Infallible {
+    pub async fn watch(&self, mut sources: Sources) -> Infallible {
         let mut history = GpuHistory::default();
-        let mut disk: Option<(Instant, Finding)> = None;
+        let mut disk = DiskWatch::default();
         let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
             let now = Instant::now();
-            if disk.as_ref().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= DISK_LOOK) {
-                let data = sources.data.clone();
-                let looked = tokio::task::spawn_blocking(move || findings::disk(&data)).await;
-                disk = looked.ok().map(|finding| (now, finding));
-            }
             let mut found = sources.look(&mut history, now);
-            found.extend(disk.as_ref().map(|(_, finding)| finding.clone()));
+            found.extend(disk.look(&sources.data, now).await);
+            sources.add_refusal(&mut found);
             self.tell(found, &sources.news);
         }
     }
 
     fn tell(&self, found: Vec<Finding>, news: &Notify) {
         let before = self.findings();
+        let was =
+            |check: Check| before.iter().find(|finding| finding.check == check && finding.advice.is_some());
         let mut is_news = false;
-        for finding in found.iter().filter(|finding| finding.advice.is_some()) {
-            if before.iter().all(|other| other.check != finding.check || other.advice.is_none()) {
-                is_news = true;
-                let (check, advice) = (finding.check.as_str(), finding.advice.as_deref().unwrap_or_default());
-                tracing::warn!("{check}: {}. To do: {advice}", finding.found);
+        for finding in &found {
+            match (&finding.advice, was(finding.check)) {
+                (Some(_), Some(old)) if old.found == finding.found || !finding.check.is_about_gpus() => {}
+                (Some(advice), _) => {
+                    is_news = true;
+                    tracing::warn!("{}: {}. To do: {advice}", finding.check.as_str(), finding.found);
+                }
+                (None, Some(_)) => {
+                    tracing::info!("{}: well again: {}", finding.check.as_str(), finding.found)
+                }
+                (None, None) => {}
             }
         }
         if found != before {
@@ -78,16 +90,42 @@ impl Health {
     }
 }
 
+/// The data folder's disk, asked on a thread of its own: one over a network may never answer.
+#[derive(Default)]
+struct DiskWatch {
+    asked: Option<Instant>,
+    answer: Option<JoinHandle<Finding>>,
+    found: Option<Finding>,
+}
+
+impl DiskWatch {
+    async fn look(&mut self, data: &Path, now: Instant) -> Option<Finding> {
+        if let Some(answer) = self.answer.take_if(|answer| answer.is_finished()) {
+            self.found = answer.await.ok();
+        }
+        let is_due = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= DISK_LOOK);
+        if is_due && self.answer.is_none() {
+            let data = data.to_owned();
+            self.answer = Some(tokio::task::spawn_blocking(move || findings::disk(&data)));
+            self.asked = Some(now);
+        }
+        self.found.clone()
+    }
+}
+
 impl Sources {
-    fn look(&self, history: &mut GpuHistory, now: Instant) -> Vec<Finding> {
+    fn look(&mut self, history: &mut GpuHistory, now: Instant) -> Vec<Finding> {
         let mut found = self.tools();
         found.extend(self.line());
+        let is_measured_again = self.gpus.has_changed().unwrap_or(false);
         // None where NVML was not asked yet; a machine that never had a GPU has nothing to check.
-        if let Some(gpus) = &*self.gpus.borrow() {
-            history.look(gpus, self.slots.devices(), &self.slots.work(), now);
+        if let Some(gpus) = &*self.gpus.borrow_and_update() {
+            if is_measured_again {
+                history.look(gpus, self.slots.devices(), &self.slots.work(), now);
+            }
             self.slots.set_holds(history.holds(gpus, self.slots.devices()));
             if !gpus.visible.is_empty() || !gpus.missing.is_empty() {
-                let unused = gpus.visible.iter().filter(|gpu| history.unused.contains(&gpu.uuid));
+                let unused = gpus.visible.iter().filter(|gpu| history.is_unused(&gpu.uuid));
                 let unused: Vec<u32> = unused.map(|gpu| gpu.index).collect();
                 found.extend([
                     findings::gpus(gpus.visible.len(), &gpus.missing),
@@ -108,12 +146,29 @@ impl Sources {
                 if blender.advice.is_some() {
                     self.readiness.fault(Check::Blender, blender.found.clone());
                 }
-                vec![blender, findings::sandbox(Ok(&tools.sandbox))]
+                let sandbox = match tools.sandbox.mode() {
+                    // Doctor reminds its owner; here it is as it should be.
+                    Mode::Off => Finding::ok(Check::Sandbox, "off, as its owner said"),
+                    Mode::Bubblewrap => findings::sandbox(Ok(&tools.sandbox)),
+                };
+                vec![blender, sandbox]
             }
             Verdict::Refused { check: Check::Blender, reason } => vec![findings::blender(Err(reason))],
             Verdict::Refused { check: Check::Sandbox, reason } => vec![findings::sandbox(Err(reason))],
-            // What else refuses has a check of its own.
             Verdict::Refused { .. } => Vec::new(),
+        }
+    }
+
+    /// Whatever keeps the machine from taking tasks is found, also where its check looks at something else.
+    fn add_refusal(&self, found: &mut Vec<Finding>) {
+        let Verdict::Refused { check, reason } = self.readiness.probed().verdict else { return };
+        if found.iter().all(|finding| finding.check != check || finding.advice.is_none()) {
+            found.retain(|finding| finding.check != check);
+            found.push(Finding::fail(
+                check,
+                reason,
+                "do what it says; this machine tries again every minute",
+            ));
         }
     }
 

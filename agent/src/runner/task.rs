@@ -30,8 +30,8 @@ use crate::{
 const EVENTS_MAX: usize = 256;
 /// What of a task's log is kept: the beginning says what was loaded, the error's own message comes apart.
 const LOG_BYTES_MAX: usize = 256 << 10;
-/// How long a failed task waits for its GPU to be found lost: GPUs are measured, and looked at, once a second.
-const HOLD_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a failed task waits for its GPU to be found lost: a driver that hangs is given some seconds to answer.
+const HOLD_PATIENCE: Duration = Duration::from_secs(10);
 const HOLD_LOOK: Duration = Duration::from_millis(100);
 /// As much of an error message as the registry keeps.
 const ERROR_CHARS_MAX: usize = 2_000;
@@ -73,7 +73,9 @@ impl Runner {
         let log = reader.await.unwrap_or_default();
         self.remove_output(output).await;
         let rendered = match rendered {
-            Err(Trouble::Fail(error)) => Err(self.whose_failure(&lease, error).await),
+            Err(trouble @ (Trouble::Fail(_) | Trouble::Fault(Check::GpuFallback, _))) => {
+                Err(self.whose_failure(&lease, trouble).await)
+            }
             rendered => rendered,
         };
         // The registry may have taken the lease meanwhile, in the last moment too.
@@ -119,6 +121,9 @@ impl Runner {
         let opened = pictor_telemetry::within(info_span!("scene loaded"), starting).await;
         let opened = opened.map_err(|error| self.blender_trouble(lease, error))?;
         self.counters.phase(Phase::Load, opened.loaded().seconds);
+        if opened.loaded().device.is_some() {
+            self.slots.renders_with_cycles(lease.slot);
+        }
         let session = session.insert(opened);
         let size = lease.width.zip(lease.height);
         let mut render_time = Duration::ZERO;
@@ -195,6 +200,7 @@ impl Runner {
             }
             Err(Trouble::Held(hold)) => release(&hold.reason),
             Err(Trouble::NotReady) => release("the worker cannot render at present"),
+            Err(Trouble::Stopped(Stop::Held(hold))) => release(&hold.reason),
             Err(Trouble::Stopped(Stop::Paused)) => release("the worker was paused"),
             Err(Trouble::Stopped(Stop::Shutdown)) => release("the agent stops"),
             // The sender has ended it already.
@@ -214,20 +220,22 @@ impl Runner {
 
     /// With its GPU lost, a scene fails in its own words, a moment before the GPU is missed: nobody's scene is blamed
     /// for that.
-    async fn whose_failure(&self, lease: &Lease, error: String) -> Trouble {
+    async fn whose_failure(&self, lease: &Lease, trouble: Trouble) -> Trouble {
         let device = usize::try_from(lease.slot).ok().and_then(|slot| self.slots.devices().get(slot));
         if !matches!(device, Some(Device::Gpu { .. })) {
-            return Trouble::Fail(error);
+            return trouble;
         }
         let until = Instant::now() + HOLD_PATIENCE;
         let mut look = tokio::time::interval(HOLD_LOOK);
         while Instant::now() < until {
             look.tick().await;
-            if let Some(hold) = self.slots.hold(lease.slot) {
+            // Only what NVML itself says: a scene must not be able to blame the machine.
+            let hold = self.slots.hold(lease.slot);
+            if let Some(hold) = hold.filter(|hold| matches!(hold.check, Check::Gpus | Check::GpuXid)) {
                 return Trouble::Held(hold);
             }
         }
-        Trouble::Fail(error)
+        trouble
     }
 
     async fn lost(&self, lease: &Lease, detail: &str) {
