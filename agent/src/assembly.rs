@@ -127,6 +127,7 @@ impl Shared {
             gpus: self.gpus.subscribe(),
             connection: self.connection.subscribe(),
             news: Arc::clone(&self.news),
+            device: config.device,
         }
     }
 
@@ -166,24 +167,27 @@ impl Shared {
     }
 }
 
-/// What slots there are depends on what GPUs there are.
+/// What slots there are depends on what GPUs there are, and on those there were: a driver that is late, or a GPU that
+/// fell off the bus, must not make this a machine without GPUs.
 async fn devices(config: &Config) -> Vec<Device> {
     if config.device == DeviceChoice::Cpu {
         return vec![Device::Cpu];
     }
     let library = config.metrics.nvml_library.clone();
     let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library));
-    let gpus: Vec<GpuSample> = match tokio::time::timeout(GPUS_TIMEOUT, measuring).await {
+    let mut gpus: Vec<GpuSample> = match tokio::time::timeout(GPUS_TIMEOUT, measuring).await {
         Ok(Ok(Ok(gpus))) => gpus,
         Ok(Ok(Err(error))) => {
             tracing::info!("no GPU to render on: {error:#}");
             Vec::new()
         }
         Ok(Err(_)) | Err(_) => {
-            tracing::warn!("NVML does not answer; going on without GPUs until the agent is restarted");
+            tracing::warn!("NVML does not answer");
             Vec::new()
         }
     };
+    gpus.extend(nvml::remembered(&config.data, &gpus));
+    gpus.sort_by_key(|gpu| gpu.index);
     let device = |gpu: GpuSample| Device::Gpu {
         minor: gpu.minor.unwrap_or(gpu.index),
         index: gpu.index,

@@ -128,7 +128,7 @@ async fn gpus(config: &Config) -> Finding {
     };
     let missing = nvml::missing(&config.data, &visible);
     if !missing.is_empty() {
-        return findings::gpus(visible.len(), &missing);
+        return findings::gpus(visible.len(), &missing, &[]);
     }
     if !visible.is_empty() {
         let names = visible.iter().map(|gpu| gpu.name.clone().unwrap_or_else(|| gpu.uuid.clone()));

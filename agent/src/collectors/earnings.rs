@@ -111,14 +111,16 @@ impl Earnings {
         }
         let connection = self.connection.borrow();
         families.value(&HEARTBEAT, connection.last_success_seconds);
-        families.value(&SKEW, connection.skew_seconds);
+        families.value(&SKEW, connection.skew_seconds.filter(|_| connection.is_up()));
     }
 
     fn spent(&self, families: &mut Families, totals: &Totals) {
-        let energy = [("gpu", "measured", totals.gpu_joules), ("host", "estimate", totals.host_joules)];
+        let energy = [("gpu", "measured", totals.gpu_joules), ("host", "estimate", Some(totals.host_joules))];
         families.rows(
             &ENERGY,
-            energy.map(|(component, source, joules)| (vec![component.to_owned(), source.to_owned()], joules)),
+            energy.into_iter().filter_map(|(component, source, joules)| {
+                Some((vec![component.to_owned(), source.to_owned()], joules?))
+            }),
         );
         let costs = || totals.costs.iter().map(|(currency, costs)| (vec![currency.clone()], costs));
         families.rows(&ELECTRICITY, costs().filter_map(|(labels, costs)| Some((labels, costs.electricity?))));

@@ -32,14 +32,17 @@ pub struct GpuReading {
 
 /// All time, across restarts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Totals {
-    pub gpu_joules: f64,
+    /// `None` until a GPU has told.
+    pub gpu_joules: Option<f64>,
     pub host_joules: f64,
     /// By currency: an owner who changes it starts another sum.
     pub costs: BTreeMap<String, Costs>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Costs {
     /// `None` until a price is known.
     pub electricity: Option<f64>,
@@ -72,9 +75,12 @@ impl Meter {
         price_per_kwh: Option<f64>,
     ) {
         let seconds = elapsed.as_secs_f64();
-        let gpu_joules: f64 = reading.gpus.iter().map(|gpu| self.gpu_joules(gpu, seconds)).sum();
+        let told: Vec<f64> = reading.gpus.iter().filter_map(|gpu| self.gpu_joules(gpu, seconds)).collect();
+        let gpu_joules: f64 = told.iter().sum();
         let host_joules = settings.host_watts(reading.cpu_utilization_ratio.unwrap_or(0.0)) * seconds;
-        self.totals.gpu_joules += gpu_joules;
+        if !told.is_empty() {
+            *self.totals.gpu_joules.get_or_insert(0.0) += gpu_joules;
+        }
         self.totals.host_joules += host_joules;
         let Some(currency) = &settings.currency else { return };
         let costs = self.totals.costs.entry(currency.clone()).or_default();
@@ -90,11 +96,15 @@ impl Meter {
         }
     }
 
-    fn gpu_joules(&mut self, gpu: &GpuReading, seconds: f64) -> f64 {
-        let Some(counter) = gpu.energy_joules else { return gpu.power_watts.unwrap_or(0.0) * seconds };
+    fn gpu_joules(&mut self, gpu: &GpuReading, seconds: f64) -> Option<f64> {
+        let Some(counter) = gpu.energy_joules else {
+            // A counter that is silent for a while covers that time when it speaks again.
+            let has_counter = self.seen.contains_key(&gpu.uuid);
+            return if has_counter { Some(0.0) } else { gpu.power_watts.map(|watts| watts * seconds) };
+        };
         // What it used before it was first seen is not this agent's to count.
         let before = self.seen.insert(gpu.uuid.clone(), counter);
-        before.map_or(0.0, |before| (counter - before).max(0.0))
+        Some(before.map_or(0.0, |before| (counter - before).max(0.0)))
     }
 }
 
@@ -125,12 +135,24 @@ mod tests {
             meter.advance(&reading(joules, is_busy), hour, &settings, Some(0.36));
         }
         let totals = meter.totals();
-        assert_eq!(totals.gpu_joules, 7.2e6);
+        assert_eq!(totals.gpu_joules, Some(7.2e6));
         let costs = &totals.costs["EUR"];
         assert!(
             (costs.electricity.unwrap() - 0.72).abs() < 1e-9 && (costs.idle_electricity - 0.36).abs() < 1e-9
         );
         assert_eq!(costs.amortisation, None);
+    }
+
+    #[test]
+    fn a_counter_that_is_silent_for_a_while_counts_once() {
+        let settings = settings("");
+        let mut meter = Meter::new(Totals::default());
+        assert_eq!(meter.totals().gpu_joules, None, "nobody has told");
+        for joules in [Some(1_000.0), None, Some(3_000.0)] {
+            let reading = Reading { gpus: vec![gpu(joules, Some(500.0))], ..Reading::default() };
+            meter.advance(&reading, Duration::from_secs(2), &settings, None);
+        }
+        assert_eq!(meter.totals().gpu_joules, Some(2_000.0));
     }
 
     #[test]
@@ -143,7 +165,7 @@ mod tests {
             Reading { gpus: vec![gpu(None, Some(200.0))], cpu_utilization_ratio: Some(0.5), is_busy: true };
         meter.advance(&reading, Duration::from_secs(1_800), &settings, None);
         let totals = meter.totals();
-        assert_eq!((totals.gpu_joules, totals.host_joules), (360_000.0, 180_000.0));
+        assert_eq!((totals.gpu_joules, totals.host_joules), (Some(360_000.0), 180_000.0));
         let costs = &totals.costs["EUR"];
         assert_eq!((costs.electricity, costs.amortisation), (None, Some(0.05)));
     }

@@ -19,7 +19,7 @@ pub use meter::{Costs, GpuReading, Meter, Reading, Totals};
 pub use settings::{Exchange, Settings, Table};
 
 /// What an agent that is killed loses of its totals at most.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The running totals, kept on disk across restarts.
 #[derive(Debug)]
@@ -33,7 +33,11 @@ pub struct Economics {
 struct State {
     meter: Meter,
     advanced: Instant,
-    saved: Instant,
+    /// What is on disk. Nothing newer is shown: a counter that fell back after a power cut would be taken for one that
+    /// began again, and all of it counted twice.
+    shown: Totals,
+    tried: Option<Instant>,
+    failed: bool,
 }
 
 impl Economics {
@@ -42,11 +46,19 @@ impl Economics {
         let totals = match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).or_else(|error| set_aside(&path, &error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Totals::default(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read {}: energy is counted from zero", path.display());
+                Totals::default()
+            }
         };
-        let now = Instant::now();
-        let state = Mutex::new(State { meter: Meter::new(totals), advanced: now, saved: now });
-        Ok(Economics { settings, path, state })
+        let state = State {
+            meter: Meter::new(totals.clone()),
+            advanced: Instant::now(),
+            shown: totals,
+            tried: None,
+            failed: false,
+        };
+        Ok(Economics { settings, path, state: Mutex::new(state) })
     }
 
     /// What a kilowatt-hour costs now, on this machine's clock and in its time zone.
@@ -54,7 +66,7 @@ impl Economics {
         self.settings.price_at(Zoned::now().datetime())
     }
 
-    /// Counts what was used since the last call.
+    /// Counts what was used since the last call, and says what is known for good.
     pub fn advance(&self, reading: &Reading) -> Totals {
         let mut state = self.lock();
         let now = Instant::now();
@@ -62,21 +74,20 @@ impl Economics {
         state.advanced = now;
         let price = self.price();
         state.meter.advance(reading, elapsed, &self.settings, price);
-        let totals = state.meter.totals().clone();
-        let is_due = now.saturating_duration_since(state.saved) >= SAVE_INTERVAL;
-        if is_due {
-            state.saved = now;
-        }
+        let is_due = state.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= SAVE_INTERVAL);
         drop(state);
         if is_due {
             self.save();
         }
-        totals
+        self.lock().shown.clone()
     }
 
     /// Keeps the totals for the next start.
     pub fn save(&self) {
-        let totals = self.lock().meter.totals().clone();
+        let mut state = self.lock();
+        state.tried = Some(Instant::now());
+        let totals = state.meter.totals().clone();
+        drop(state);
         let written = || -> io::Result<()> {
             let folder = self.path.parent().unwrap_or(Path::new("."));
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -85,8 +96,15 @@ impl Economics {
             file.as_file().sync_all()?;
             file.persist(&self.path).map(drop).map_err(io::Error::from)
         };
-        if let Err(error) = written() {
-            tracing::warn!(%error, "the energy totals cannot be kept in {}", self.path.display());
+        let result = written();
+        let mut state = self.lock();
+        let failed_before = std::mem::replace(&mut state.failed, result.is_err());
+        match result {
+            Ok(()) => state.shown = totals,
+            Err(error) if !failed_before => {
+                tracing::warn!(%error, "the energy totals cannot be kept in {}", self.path.display());
+            }
+            Err(_) => {}
         }
     }
 
@@ -115,11 +133,11 @@ mod tests {
         let path = folder.path().join("economics.json");
         fs::write(&path, r#"{"gpu_joules":12.5,"host_joules":0.0,"costs":{}}"#).unwrap();
         let economics = open();
-        assert_eq!(economics.advance(&Reading::default()).gpu_joules, 12.5);
+        assert_eq!(economics.advance(&Reading::default()).gpu_joules, Some(12.5));
         economics.save();
-        assert_eq!(open().advance(&Reading::default()).gpu_joules, 12.5);
+        assert_eq!(open().advance(&Reading::default()).gpu_joules, Some(12.5));
         fs::write(&path, "{").unwrap();
-        assert_eq!(open().advance(&Reading::default()).gpu_joules, 0.0);
+        assert_eq!(open().advance(&Reading::default()).gpu_joules, None);
         assert_eq!(fs::read_to_string(folder.path().join("economics.json.damaged")).unwrap(), "{");
     }
 }

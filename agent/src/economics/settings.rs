@@ -88,6 +88,9 @@ impl Table {
         }
         let has_cost =
             self.price_per_kwh.is_some() || self.amortisation_per_hour.is_some() || !self.tariff.is_empty();
+        if !self.tariff.is_empty() && self.price_per_kwh.is_none() {
+            return Err("`tariff` under [economics] needs a `price_per_kwh` for the other hours".to_owned());
+        }
         match &self.currency {
             None if has_cost => {
                 return Err("[economics] has a price and no `currency`, such as \"EUR\"".to_owned());
@@ -201,6 +204,10 @@ mod tests {
             ("price_per_kwh = 0.3", "no `currency`"),
             ("price_per_kwh = -1\ncurrency = 'EUR'", "price_per_kwh"),
             ("price_per_kwh = nan\ncurrency = 'EUR'", "price_per_kwh"),
+            (
+                "currency = 'EUR'\n[[tariff]]\nfrom = '22:00'\nto = '06:00'\nprice_per_kwh = 0.1",
+                "other hours",
+            ),
             ("currency = 'euro'", "three capital letters"),
             ("currency = 'USD'\nexchange_rate = 1.1", "rate_at"),
             ("currency = 'USD'\nexchange_rate = 0\nrate_at = '2026-11-01'", "above 0"),

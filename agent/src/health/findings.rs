@@ -86,7 +86,16 @@ pub fn clock(skew_seconds: Option<f64>) -> Finding {
     }
 }
 
-pub fn gpus(visible: usize, missing: &[MissingGpu]) -> Finding {
+/// `without_slot` are the indexes of those that came after the agent was started.
+pub fn gpus(visible: usize, missing: &[MissingGpu], without_slot: &[u32]) -> Finding {
+    if missing.is_empty() && !without_slot.is_empty() {
+        let named: Vec<String> = without_slot.iter().map(|index| format!("GPU {index}")).collect();
+        return Finding::warn(
+            Check::Gpus,
+            format!("not rendered on, for the agent started without: {}", named.join(", ")),
+            "start the agent again",
+        );
+    }
     if missing.is_empty() {
         return Finding::ok(Check::Gpus, format!("all {visible} are there"));
     }

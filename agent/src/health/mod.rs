@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use watch::{Health, Sources};
 
+/// The registry bounds what a heartbeat says, and refuses the whole of one that says more.
+const REPORT_CHARS_MAX: usize = 2_000;
+
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +99,7 @@ impl Finding {
     /// As the registry is told; what is well is not.
     pub fn report(&self) -> Option<HealthFinding> {
         let advice = self.advice.clone()?;
-        Some(HealthFinding { check: self.check.as_str().to_owned(), found: self.found.clone(), advice })
+        let found = self.found.chars().take(REPORT_CHARS_MAX).collect();
+        Some(HealthFinding { check: self.check.as_str().to_owned(), found, advice })
     }
 }

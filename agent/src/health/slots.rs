@@ -112,7 +112,7 @@ impl GpuHistory {
         let missing: Vec<_> = gpus.missing.iter().filter(|gpu| gpu.uuid == *uuid).cloned().collect();
         let xids: Vec<_> = gpus.xids.iter().filter(|event| event.uuid == *uuid).cloned().collect();
         let (check, found) = if !missing.is_empty() {
-            (Check::Gpus, findings::gpus(gpus.visible.len(), &missing).found)
+            (Check::Gpus, findings::gpus(gpus.visible.len(), &missing, &[]).found)
         } else if xids.iter().any(findings::is_fatal) {
             (Check::GpuXid, findings::gpu_xid(&xids).found)
         } else if self.is_unused(uuid) {

@@ -15,8 +15,9 @@ use tokio::{
 
 use super::{Check, Finding, findings, slots::GpuHistory};
 use crate::{
-    blender::sandbox::Mode,
+    blender::{Device, sandbox::Mode},
     collectors::nvml::Gpus,
+    config::DeviceChoice,
     heartbeat::{Connection, Line},
     readiness::{Readiness, Verdict},
     slots::Slots,
@@ -36,6 +37,7 @@ pub struct Sources {
     pub connection: watch::Receiver<Connection>,
     /// Rings the heartbeat.
     pub news: Arc<Notify>,
+    pub device: DeviceChoice,
 }
 
 /// The findings of now.
@@ -76,7 +78,7 @@ impl Health {
                     tracing::warn!("{}: {}. To do: {advice}", finding.check.as_str(), finding.found);
                 }
                 (None, Some(_)) => {
-                    tracing::info!("{}: well again: {}", finding.check.as_str(), finding.found)
+                    tracing::info!("{}: well again: {}", finding.check.as_str(), finding.found);
                 }
                 (None, None) => {}
             }
@@ -119,7 +121,8 @@ impl Sources {
         found.extend(self.line());
         let is_measured_again = self.gpus.has_changed().unwrap_or(false);
         // None where NVML was not asked yet; a machine that never had a GPU has nothing to check.
-        if let Some(gpus) = &*self.gpus.borrow_and_update() {
+        let gpus = self.gpus.borrow_and_update().clone();
+        if let Some(gpus) = &gpus {
             if is_measured_again {
                 history.look(gpus, self.slots.devices(), &self.slots.work(), now);
             }
@@ -128,7 +131,7 @@ impl Sources {
                 let unused = gpus.visible.iter().filter(|gpu| history.is_unused(&gpu.uuid));
                 let unused: Vec<u32> = unused.map(|gpu| gpu.index).collect();
                 found.extend([
-                    findings::gpus(gpus.visible.len(), &gpus.missing),
+                    findings::gpus(gpus.visible.len(), &gpus.missing, &self.without_slot(gpus)),
                     findings::gpu_xid(&gpus.xids),
                     findings::gpu_throttling(&history.throttled(gpus, now)),
                     findings::gpu_fallback(&unused),
@@ -136,6 +139,18 @@ impl Sources {
             }
         }
         found
+    }
+
+    /// GPUs that came after the agent had made its slots.
+    fn without_slot(&self, gpus: &Gpus) -> Vec<u32> {
+        if self.device == DeviceChoice::Cpu {
+            return Vec::new();
+        }
+        let has_slot = |uuid: &String| {
+            let is_it = |device: &Device| matches!(device, Device::Gpu { uuid: other, .. } if other == uuid);
+            self.slots.devices().iter().any(is_it)
+        };
+        gpus.visible.iter().filter(|gpu| !has_slot(&gpu.uuid)).map(|gpu| gpu.index).collect()
     }
 
     fn tools(&self) -> Vec<Finding> {

@@ -103,6 +103,20 @@ async fn a_lost_gpu_is_a_finding_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_driver_that_is_late_makes_no_cpu_worker() {
+    let mut machine = Machine::start("geforce", "").await;
+    machine.wait_for("pictor_gpus_visible", 1.0).await;
+    machine.agent.kill();
+    let errors = toml::Table::from_iter([("nvmlInit_v2".to_owned(), "DRIVER_NOT_LOADED".into())]);
+    machine.fake.change(|script| drop(script.insert("errors".to_owned(), errors.into())));
+    machine.agent = Agent::start(machine.folder.path(), &machine.config).await;
+    machine.wait_for("pictor_health{check=\"gpus\"}", 0.0).await;
+    machine.wait_for("pictor_slots{status=\"draining\"}", 1.0).await;
+    let uuid = machine.fake.uuid(0);
+    machine.wait_for(&format!("pictor_gpu_busy_seconds_total{{uuid=\"{uuid}\",gpu=\"0\"}}"), 0.0).await;
+}
+
+#[tokio::test]
 async fn electricity_is_counted_at_its_price_across_restarts() {
     let economics = "[economics]\ncurrency = \"USD\"\nprice_per_kwh = 0.36\nexchange_rate = 1.1\n\
                      rate_at = \"2026-11-01\"\namortisation_per_hour = 0.05\n";
@@ -129,8 +143,8 @@ async fn electricity_is_counted_at_its_price_across_restarts() {
     );
     machine.wait_for("pictor_exchange_rate{from=\"EUR\",to=\"USD\"}", 1.1).await;
 
-    machine.agent.terminate();
-    machine.agent.ended().await;
+    // What was shown is not taken back, however the agent ended.
+    machine.agent.kill();
     machine.agent = Agent::start(machine.folder.path(), &machine.config).await;
     let after = wait_for("costs of the new start", async || {
         value(&machine.agent.get("/metrics/earnings").await, "pictor_electricity_cost_total{currency=\"USD\"")

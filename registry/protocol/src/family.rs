@@ -50,7 +50,7 @@ impl Family {
         }
         let last = name.rsplit('_').next().unwrap_or_default();
         match last {
-            "ratio" => Some("ratio, 0 to 1"),
+            "ratio" => Some("ratio"),
             "earnings" | "cost" | "price" | "paid" => Some("units of currency"),
             _ => UNITS.iter().copied().find(|unit| *unit == last),
         }

@@ -14,6 +14,8 @@ use crate::tasks;
 
 const TEXT_CHARS_MAX: usize = 1_000;
 const LIST_ITEMS_MAX: usize = 1_024;
+/// What is wrong with a machine of many GPUs, said for each of them.
+const FINDINGS_BYTES_MAX: usize = 256 << 10;
 
 /// What the worker is and does; the answer is what is held, wanted and earned.
 #[utoipa::path(
@@ -76,9 +78,17 @@ fn check(report: &HeartbeatRequest) -> Result<()> {
         ("gpus", report.gpus.len()),
         ("slots", report.slots.len()),
         ("attempts", report.attempts.len()),
+        ("health", report.health.len()),
+        ("reasons", report.slots.iter().map(|slot| slot.reasons.len()).max().unwrap_or(0)),
     ];
-    match lists.iter().find(|(_, length)| *length > LIST_ITEMS_MAX) {
-        Some((field, _)) => Err(Error::Invalid(format!("{field} has more than {LIST_ITEMS_MAX} entries"))),
-        None => Ok(()),
+    if let Some((field, _)) = lists.iter().find(|(_, length)| *length > LIST_ITEMS_MAX) {
+        return Err(Error::Invalid(format!("{field} has more than {LIST_ITEMS_MAX} entries")));
     }
+    let findings =
+        report.health.iter().map(|finding| finding.check.len() + finding.found.len() + finding.advice.len());
+    let reasons = report.slots.iter().flat_map(|slot| &slot.reasons).map(|reason| reason.code.len());
+    if findings.chain(reasons).sum::<usize>() > FINDINGS_BYTES_MAX {
+        return Err(Error::Invalid(format!("health and reasons are longer than {FINDINGS_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }

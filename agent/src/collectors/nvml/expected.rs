@@ -18,6 +18,8 @@ pub(super) struct Known {
     pub(super) uuid: String,
     pub(super) index: u32,
     pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) minor: Option<u32>,
 }
 
 pub(super) struct Expected {
@@ -34,12 +36,19 @@ pub fn forget(data: &Path) -> io::Result<()> {
     }
 }
 
-/// Those that are remembered and not there, for those who need no collector.
-pub fn missing(data: &Path, visible: &[GpuSample]) -> Vec<MissingGpu> {
+/// Those that are remembered and not there, with what is remembered of them.
+pub fn remembered(data: &Path, visible: &[GpuSample]) -> Vec<GpuSample> {
     let known = Expected::open(data).gpus;
     let is_absent = |known: &Known| visible.iter().all(|gpu| gpu.uuid != known.uuid);
-    let absent = known.into_iter().filter(is_absent);
-    absent.map(|gpu| MissingGpu { uuid: gpu.uuid, index: gpu.index, reason: Missing::Absent }).collect()
+    let sample =
+        |Known { uuid, index, name, minor }| GpuSample { uuid, index, name, minor, ..Default::default() };
+    known.into_iter().filter(is_absent).map(sample).collect()
+}
+
+/// The same, as a running agent's findings name them.
+pub fn missing(data: &Path, visible: &[GpuSample]) -> Vec<MissingGpu> {
+    let missing = |gpu: GpuSample| MissingGpu { uuid: gpu.uuid, index: gpu.index, reason: Missing::Absent };
+    remembered(data, visible).into_iter().map(missing).collect()
 }
 
 impl Expected {
@@ -67,14 +76,15 @@ impl Expected {
         }
         let before = self.gpus.clone();
         for gpu in visible {
-            let known = Known { uuid: gpu.uuid.clone(), index: gpu.index, name: gpu.name.clone() };
+            let known =
+                Known { uuid: gpu.uuid.clone(), index: gpu.index, name: gpu.name.clone(), minor: gpu.minor };
             match self.gpus.iter_mut().find(|other| other.uuid == gpu.uuid) {
                 Some(other) => *other = Known { name: known.name.or(other.name.take()), ..known },
                 None => self.gpus.push(known),
             }
         }
         self.gpus.sort_by(|a, b| (a.index, &a.uuid).cmp(&(b.index, &b.uuid)));
-        if self.gpus == before {
+        if self.gpus == before && (self.is_stored || self.gpus.is_empty()) {
             return;
         }
         match self.store() {

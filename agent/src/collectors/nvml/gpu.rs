@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     mem::MaybeUninit,
     time::{Duration, Instant},
 };
@@ -113,10 +114,19 @@ pub(super) struct Extras {
 pub(super) struct Reader {
     index: u32,
     extras: Extras,
+    /// By uuid: another source in between would look like a counter's reset.
+    sources: HashMap<String, Sources>,
     seldom: Option<Seldom>,
     /// Bytes by direction, added up from rates where the GPU has no counter.
     traffic: Vec<Part>,
     traffic_at: Option<Instant>,
+}
+
+/// Where a GPU's counters come from, decided at its first reading.
+#[derive(Clone, Copy)]
+struct Sources {
+    throttle_fields: bool,
+    traffic_fields: bool,
 }
 
 struct Seldom {
@@ -156,7 +166,7 @@ impl Answers {
 
 impl Reader {
     pub(super) fn new(index: u32, extras: Extras) -> Reader {
-        Reader { index, extras, seldom: None, traffic: Vec::new(), traffic_at: None }
+        Reader { index, extras, sources: HashMap::new(), seldom: None, traffic: Vec::new(), traffic_at: None }
     }
 
     pub(super) fn read(
@@ -176,9 +186,16 @@ impl Reader {
         read_load(&device, &answers, &mut gpu);
         read_condition(&device, &answers, seldom.fans, &mut gpu);
         self.seldom = Some(seldom);
-        gpu.throttle_seconds = throttle_seconds(&device, &fields, &answers);
         fields.put_into(&mut gpu);
-        if self.extras.pcie_throughput && gpu.pcie_bytes.is_empty() {
+        let sources = *self.sources.entry(gpu.uuid.clone()).or_insert(Sources {
+            throttle_fields: !fields.throttle_seconds().is_empty(),
+            traffic_fields: !gpu.pcie_bytes.is_empty(),
+        });
+        gpu.throttle_seconds = match sources.throttle_fields {
+            true => fields.throttle_seconds(),
+            false => throttle_seconds(&device, &answers),
+        };
+        if self.extras.pcie_throughput && !sources.traffic_fields {
             gpu.pcie_bytes = self.add_traffic(&device, &answers);
         }
         if self.extras.processes {
@@ -343,12 +360,8 @@ fn memory_of_old_driver(device: &Device<'_>) -> Option<[u64; 3]> {
     Some([memory.total, memory.free, memory.used])
 }
 
-/// From the fields or, where the GPU has none of these, from the older call.
-fn throttle_seconds(device: &Device<'_>, fields: &Fields, answers: &Answers) -> Vec<Part> {
-    let seconds = fields.throttle_seconds();
-    if !seconds.is_empty() {
-        return seconds;
-    }
+/// From the older call, for GPUs without fields of these.
+fn throttle_seconds(device: &Device<'_>, answers: &Answers) -> Vec<Part> {
     let policies = [
         ("sw_power_cap", PerformancePolicy::Power),
         ("thermal", PerformancePolicy::Thermal),

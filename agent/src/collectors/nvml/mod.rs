@@ -16,6 +16,7 @@ mod xid;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,7 +31,7 @@ use pace::Pace;
 use round::{Answer, Rounds};
 use xid::Xids;
 
-pub use expected::{forget, missing};
+pub use expected::{forget, missing, remembered};
 pub use families::FAMILIES;
 pub use gpu::GpuSample;
 pub use xid::XidEvent;
@@ -42,7 +43,7 @@ pub struct Gpus {
     pub visible: Vec<GpuSample>,
     /// Those that this machine has had and that do not answer.
     pub missing: Vec<MissingGpu>,
-    /// The latest errors, the newest last.
+    /// The last error of each kind and GPU since the agent started.
     pub xids: Vec<XidEvent>,
 }
 
@@ -64,6 +65,11 @@ pub enum Missing {
     Absent,
 }
 
+/// A driver may be slow for a moment: that is no reason to take a GPU for lost.
+const HUNG_ROUNDS: u32 = 3;
+/// What a slow GPU is given before it is asked again, when the agent starts.
+const SLOW_PAUSE: Duration = Duration::from_secs(1);
+
 pub struct Nvml {
     rounds: Rounds,
     slots: Arc<Slots>,
@@ -74,6 +80,10 @@ pub struct Nvml {
     xids: Xids,
     /// Which GPU last answered at each index.
     uuids: Vec<Option<String>>,
+    /// How many rounds each index has not answered.
+    hung: Vec<u32>,
+    /// How many rounds the driver has not answered.
+    failed: u32,
     /// The host's name for DCGM's labels, when those are wanted.
     dcgm_hostname: Option<String>,
 }
@@ -96,6 +106,8 @@ impl Nvml {
             counters: Counters::default(),
             xids: Xids::new(),
             uuids: Vec::new(),
+            hung: Vec::new(),
+            failed: 0,
             dcgm_hostname: config.dcgm_names.then(|| hostname.to_owned()),
         })
     }
@@ -107,7 +119,9 @@ impl Nvml {
         let mut visible = Vec::new();
         let mut reasons = Vec::new();
         self.uuids.resize(answers.len(), None);
-        for (answer, uuid) in answers.into_iter().zip(&mut self.uuids) {
+        self.hung.resize(answers.len(), 0);
+        for (answer, (uuid, hung)) in answers.into_iter().zip(self.uuids.iter_mut().zip(&mut self.hung)) {
+            *hung = if matches!(answer, Answer::Hung) { *hung + 1 } else { 0 };
             match answer {
                 Answer::Sample(mut gpu) => {
                     self.counters.raise(&mut gpu);
@@ -124,7 +138,7 @@ impl Nvml {
         }
         self.expected.see(&visible);
         let missing = self.missing(&visible, &reasons);
-        Ok(Gpus { visible, missing, xids: self.xids.recent() })
+        Ok(Gpus { visible, missing, xids: self.xids.latest() })
     }
 
     /// The reasons stand by index.
@@ -132,35 +146,29 @@ impl Nvml {
         let absent =
             self.expected.gpus().iter().filter(|known| visible.iter().all(|gpu| gpu.uuid != known.uuid));
         absent
-            .map(|known| {
+            .filter_map(|known| {
                 // One that has not answered since the agent started is taken for the one where it last was.
                 let seen_at = self.uuids.iter().position(|uuid| uuid.as_ref() == Some(&known.uuid));
                 let remembered_at =
                     usize::try_from(known.index).ok().filter(|at| self.uuids.get(*at) == Some(&None));
-                let reason = seen_at.or(remembered_at).and_then(|at| reasons.get(at)).copied();
-                MissingGpu {
-                    uuid: known.uuid.clone(),
-                    index: known.index,
-                    reason: reason.unwrap_or(Missing::Absent),
-                }
+                let at = seen_at.or(remembered_at);
+                let reason = at.and_then(|at| reasons.get(at)).copied().unwrap_or(Missing::Absent);
+                let is_slow = at.and_then(|at| self.hung.get(at)).is_some_and(|rounds| *rounds < HUNG_ROUNDS);
+                let is_missing = reason != Missing::Hung || !is_slow;
+                is_missing.then(|| MissingGpu { uuid: known.uuid.clone(), index: known.index, reason })
             })
             .collect()
     }
 
-    fn publish(&self, gpus: Gpus) {
-        let before = self.publish.borrow().as_ref().map(|gpus| gpus.missing.clone()).unwrap_or_default();
-        for gpu in gpus.missing.iter().filter(|gpu| !before.contains(gpu)) {
-            let what = match gpu.reason {
-                Missing::Lost => "is lost: it fell off the bus or needs a reset",
-                Missing::Hung => "hangs: calls about it do not come back",
-                Missing::Absent => "is not there any more",
-            };
-            tracing::warn!("GPU {} ({}) {what}", gpu.index, gpu.uuid);
+    /// The driver did not answer at all. Once is no reason to miss every GPU.
+    fn publish_failure(&mut self) {
+        self.failed += 1;
+        // Its owner may have accepted that they are gone.
+        self.expected.see(&[]);
+        if self.failed >= HUNG_ROUNDS || self.publish.borrow().is_none() {
+            let missing = self.missing(&[], &[]);
+            self.publish.send_replace(Some(Gpus { visible: Vec::new(), missing, xids: self.xids.latest() }));
         }
-        for gpu in before.iter().filter(|gpu| gpus.missing.iter().all(|now| now.uuid != gpu.uuid)) {
-            tracing::info!("GPU {} ({}) is no longer missing", gpu.index, gpu.uuid);
-        }
-        self.publish.send_replace(Some(gpus));
     }
 }
 
@@ -178,11 +186,11 @@ impl Collector for Nvml {
         let gpus = match self.measure() {
             Ok(gpus) => gpus,
             Err(error) => {
-                let missing = self.missing(&[], &[]);
-                self.publish(Gpus { visible: Vec::new(), missing, xids: self.xids.recent() });
+                self.publish_failure();
                 return Err(error);
             }
         };
+        self.failed = 0;
         let uses = gpus.visible.iter().any(|gpu| gpu.utilization_ratio.is_some_and(|ratio| ratio > 0.0));
         self.pace.saw(uses || !self.slots.work().is_empty(), Instant::now());
         let mut families = Families::default();
@@ -191,7 +199,7 @@ impl Collector for Nvml {
         if let Some(hostname) = &self.dcgm_hostname {
             dcgm::measured(&mut families, &gpus.visible, &self.xids, hostname);
         }
-        self.publish(gpus);
+        self.publish.send_replace(Some(gpus));
         Ok(families)
     }
 
@@ -209,10 +217,20 @@ impl Collector for Nvml {
 pub fn measure_once(library: Option<PathBuf>) -> anyhow::Result<Vec<GpuSample>> {
     let mut rounds = Rounds::start(library, Extras::default())?;
     let counted = rounds.count()?;
-    let answers = rounds.ask(&counted)?;
-    let sample = |answer| match answer {
+    let mut answers = rounds.ask(&counted)?;
+    for _ in 1..HUNG_ROUNDS {
+        if !answers.iter().any(|answer| matches!(answer, Answer::Hung)) {
+            break;
+        }
+        thread::sleep(SLOW_PAUSE);
+        answers = rounds.ask(&counted)?;
+    }
+    let sample = |(index, answer)| match answer {
         Answer::Sample(gpu) => Some(*gpu),
-        Answer::Lost(_) | Answer::Hung => None,
+        Answer::Lost(_) | Answer::Hung => {
+            tracing::warn!("GPU {index} does not answer");
+            None
+        }
     };
-    Ok(answers.into_iter().filter_map(sample).collect())
+    Ok(answers.into_iter().enumerate().filter_map(sample).collect())
 }

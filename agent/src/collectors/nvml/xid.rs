@@ -2,7 +2,7 @@
 //! others' from being heard.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     sync::mpsc::{self, Receiver, Sender},
     thread,
@@ -17,8 +17,6 @@ use crate::sampler::unix_seconds;
 const WAIT_MS: u32 = 5_000;
 /// A GPU that cannot be listened to may have come back after this long.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
-/// How many errors others are told of; `pictor_gpu_xid_errors_total` counts all.
-const RECENT_MAX: usize = 64;
 /// NVML's number for an error that has none.
 const XID_UNKNOWN: u64 = 999;
 
@@ -47,13 +45,12 @@ pub(super) struct Xids {
     listening: u32,
     /// By uuid and number.
     pub(super) tallies: BTreeMap<(String, u64), Tally>,
-    recent: VecDeque<XidEvent>,
 }
 
 impl Xids {
     pub(super) fn new() -> Xids {
         let (announce, announced) = mpsc::channel();
-        Xids { announce, announced, listening: 0, tallies: BTreeMap::new(), recent: VecDeque::new() }
+        Xids { announce, announced, listening: 0, tallies: BTreeMap::new() }
     }
 
     /// Listens to as many GPUs, those of before included.
@@ -76,10 +73,6 @@ impl Xids {
             tally.index = event.index;
             tally.count += 1;
             tally.last_seconds = event.at_seconds;
-            if self.recent.len() == RECENT_MAX {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(event);
         }
     }
 
@@ -88,9 +81,15 @@ impl Xids {
         of_gpu.max_by(|(_, a), (_, b)| a.last_seconds.total_cmp(&b.last_seconds)).map(|((_, xid), _)| *xid)
     }
 
-    /// The newest last.
-    pub(super) fn recent(&self) -> Vec<XidEvent> {
-        self.recent.iter().cloned().collect()
+    /// The last of each kind and GPU: a storm of one kind must not hide another.
+    pub(super) fn latest(&self) -> Vec<XidEvent> {
+        let event = |((uuid, xid), tally): (&(String, u64), &Tally)| XidEvent {
+            uuid: uuid.clone(),
+            index: tally.index,
+            xid: *xid,
+            at_seconds: tally.last_seconds,
+        };
+        self.tallies.iter().map(event).collect()
     }
 }
 
@@ -132,5 +131,21 @@ fn listen(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) -> Result<(), Nv
         if announce.send(event).is_err() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_one_kind_does_not_hide_another() {
+        let mut xids = Xids::new();
+        for (xid, at_seconds) in std::iter::once((79, 1.0)).chain((0..100).map(|at| (31, f64::from(at)))) {
+            xids.announce.send(XidEvent { uuid: "GPU-1".to_owned(), index: 0, xid, at_seconds }).unwrap();
+        }
+        xids.hear();
+        let latest: Vec<_> = xids.latest().into_iter().map(|event| (event.xid, event.at_seconds)).collect();
+        assert_eq!(latest, [(31, 99.0), (79, 1.0)]);
     }
 }
