@@ -92,7 +92,7 @@ impl Shared {
             counters: Arc::new(Counters::new()?),
             readiness: Arc::new(Readiness::new()),
             health: Arc::new(Health::default()),
-            economics: Arc::new(Economics::open(config.economics.clone(), &config.data)?),
+            economics: Arc::new(Economics::open(config.economics.clone(), &config.data)),
             news: Arc::new(Notify::new()),
             gpus: watch::Sender::new(None),
             host: watch::Sender::new(None),

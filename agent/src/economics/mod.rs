@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
 use jiff::Zoned;
 
 pub use meter::{Costs, GpuReading, Meter, Reading, Totals};
@@ -27,6 +26,8 @@ pub struct Economics {
     pub settings: Settings,
     path: PathBuf,
     state: Mutex<State>,
+    /// Held from the look at the totals until they are shown: an older file never replaces a newer one.
+    saving: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -41,16 +42,9 @@ struct State {
 }
 
 impl Economics {
-    pub fn open(settings: Settings, data: &Path) -> anyhow::Result<Economics> {
+    pub fn open(settings: Settings, data: &Path) -> Economics {
         let path = data.join("economics.json");
-        let totals = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).or_else(|error| set_aside(&path, &error))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Totals::default(),
-            Err(error) => {
-                tracing::warn!(%error, "cannot read {}: energy is counted from zero", path.display());
-                Totals::default()
-            }
-        };
+        let totals = read(&path);
         let state = State {
             meter: Meter::new(totals.clone()),
             advanced: Instant::now(),
@@ -58,7 +52,7 @@ impl Economics {
             tried: None,
             failed: false,
         };
-        Ok(Economics { settings, path, state: Mutex::new(state) })
+        Economics { settings, path, state: Mutex::new(state), saving: Mutex::default() }
     }
 
     /// What a kilowatt-hour costs now, on this machine's clock and in its time zone.
@@ -84,6 +78,7 @@ impl Economics {
 
     /// Keeps the totals for the next start.
     pub fn save(&self) {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         state.tried = Some(Instant::now());
         let totals = state.meter.totals().clone();
@@ -94,7 +89,9 @@ impl Economics {
             serde_json::to_writer(&mut file, &totals)?;
             file.flush()?;
             file.as_file().sync_all()?;
-            file.persist(&self.path).map(drop).map_err(io::Error::from)
+            file.persist(&self.path)?;
+            // Without this a power cut can bring the old file back.
+            fs::File::open(folder)?.sync_all()
         };
         let result = written();
         let mut state = self.lock();
@@ -114,12 +111,21 @@ impl Economics {
 }
 
 /// Statistics that cannot be read are no reason not to earn: the file is kept for its owner, and counting starts anew.
-fn set_aside(path: &Path, error: &serde_json::Error) -> anyhow::Result<Totals> {
-    let aside = path.with_extension("json.damaged");
-    fs::rename(path, &aside)
-        .with_context(|| format!("{} is damaged and cannot be renamed", path.display()))?;
-    tracing::warn!(%error, "the energy totals were damaged and start from zero; the file is now {}", aside.display());
-    Ok(Totals::default())
+fn read(path: &Path) -> Totals {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Totals::default(),
+        text => text,
+    };
+    let totals = text.and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from));
+    totals.unwrap_or_else(|error| {
+        let aside = path.with_extension("json.damaged");
+        let kept = match fs::rename(path, &aside) {
+            Ok(()) => format!("the file is now {}", aside.display()),
+            Err(error) => format!("{} cannot be renamed: {error}", path.display()),
+        };
+        tracing::warn!(%error, "the energy totals cannot be read and start from zero; {kept}");
+        Totals::default()
+    })
 }
 
 #[cfg(test)]
@@ -129,7 +135,7 @@ mod tests {
     #[test]
     fn totals_survive_and_damage_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Economics::open(Table::default().settings().unwrap(), folder.path()).unwrap();
+        let open = || Economics::open(Table::default().settings().unwrap(), folder.path());
         let path = folder.path().join("economics.json");
         fs::write(&path, r#"{"gpu_joules":12.5,"host_joules":0.0,"costs":{}}"#).unwrap();
         let economics = open();
@@ -139,5 +145,58 @@ mod tests {
         fs::write(&path, "{").unwrap();
         assert_eq!(open().advance(&Reading::default()).gpu_joules, None);
         assert_eq!(fs::read_to_string(folder.path().join("economics.json.damaged")).unwrap(), "{");
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_renamed_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("economics.json");
+        fs::create_dir(&path).unwrap();
+        let open = || Economics::open(Table::default().settings().unwrap(), folder.path());
+        assert_eq!(open().advance(&Reading::default()).gpu_joules, None);
+        assert!(path.is_file() && folder.path().join("economics.json.damaged").is_dir());
+        fs::write(&path, "{").unwrap();
+        let economics = open();
+        assert_eq!(
+            economics.advance(&Reading::default()).gpu_joules,
+            None,
+            "a folder is in the way of renaming"
+        );
+    }
+
+    #[test]
+    fn a_file_of_other_keys_is_not_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"gpu_joules":12.5,"costs":{"EUR":{"electricity":1.5}}}"#;
+        fs::write(folder.path().join("economics.json"), text).unwrap();
+        let totals = read(&folder.path().join("economics.json"));
+        let costs = Costs { electricity: Some(1.5), ..Costs::default() };
+        assert_eq!((totals.gpu_joules, totals.costs.get("EUR")), (Some(12.5), Some(&costs)));
+    }
+
+    #[test]
+    fn only_what_is_on_disk_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let economics = Economics::open(Table::default().settings().unwrap(), &data);
+        let reading = |joules| Reading {
+            gpus: vec![GpuReading {
+                uuid: "GPU-1".to_owned(),
+                energy_joules: Some(joules),
+                power_watts: None,
+            }],
+            ..Reading::default()
+        };
+        assert_eq!(economics.advance(&reading(1_000.0)).gpu_joules, Some(0.0), "saved at once");
+        assert_eq!(economics.advance(&reading(3_000.0)).gpu_joules, Some(0.0), "not yet saved");
+        fs::remove_dir_all(&data).unwrap();
+        economics.save();
+        assert_eq!(economics.advance(&reading(3_000.0)).gpu_joules, Some(0.0), "cannot be saved");
+        fs::create_dir(&data).unwrap();
+        economics.save();
+        let shown = economics.advance(&reading(4_000.0));
+        assert_eq!(shown.gpu_joules, Some(2_000.0));
+        assert_eq!(read(&data.join("economics.json")).gpu_joules, shown.gpu_joules);
     }
 }
