@@ -71,14 +71,8 @@ struct Part {
     stale_at: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct State {
-    parts: Vec<Part>,
-    whole: Whole,
-}
-
 /// Everything, ready to be served.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Whole {
     text: Bytes,
     gzip: Bytes,
@@ -89,7 +83,10 @@ struct Whole {
 /// The exposition.
 #[derive(Debug)]
 pub struct Sampler {
-    state: Mutex<State>,
+    /// Taken before `whole` where both are, so that no older whole replaces a newer one.
+    parts: Mutex<Vec<Part>>,
+    /// Apart from what it is made of: a scrape does not wait while it is made.
+    whole: Mutex<Whole>,
 }
 
 /// The threads; they end soon after this is dropped.
@@ -110,8 +107,7 @@ impl Sampler {
                 stale_at: None,
             })
             .collect();
-        let state = Mutex::new(State { parts, whole: Whole::default() });
-        let sampler = Arc::new(Sampler { state });
+        let sampler = Arc::new(Sampler { parts: Mutex::new(parts), whole: Mutex::default() });
         let mut stops = Vec::new();
         for (number, mut collector) in collectors.into_iter().enumerate() {
             let (stop, stopped) = mpsc::channel::<()>();
@@ -134,19 +130,30 @@ impl Sampler {
 
     /// The whole exposition, or one collector's; `None` if there is no such collector.
     pub fn exposition(&self, collector: Option<&str>, gzip: bool) -> Option<Bytes> {
-        let mut state = self.lock();
-        let now = Instant::now();
-        if state.whole.stale_at.is_some_and(|stale_at| stale_at <= now) {
-            state.parts.iter_mut().for_each(|part| part.expire(now));
-            state.whole = Whole::of(&state.parts);
-        }
+        let whole = self.fresh();
         let Some(name) = collector else {
-            return Some(if gzip { state.whole.gzip.clone() } else { state.whole.text.clone() });
+            return Some(if gzip { whole.gzip } else { whole.text });
         };
-        let part = state.parts.iter().find(|part| part.name == name)?;
-        let parts = [Arc::clone(&part.body), Arc::new(encode_health(std::slice::from_ref(part)))];
-        drop(state);
-        Some(if gzip { gzip_file(&parts) } else { plain_text(&parts) })
+        let parts = lock(&self.parts);
+        let part = parts.iter().find(|part| part.name == name)?;
+        let (body, health) = (Arc::clone(&part.body), health_families(std::slice::from_ref(part)));
+        drop(parts);
+        let encoded = [body, Arc::new(encode_families(&health))];
+        Some(if gzip { gzip_file(&encoded) } else { plain_text(&encoded) })
+    }
+
+    /// The whole without what has become stale.
+    fn fresh(&self) -> Whole {
+        let now = Instant::now();
+        let whole = lock(&self.whole).clone();
+        if whole.stale_at.is_none_or(|stale_at| stale_at > now) {
+            return whole;
+        }
+        let mut parts = lock(&self.parts);
+        parts.iter_mut().for_each(|part| part.expire(now));
+        let whole = Whole::of(&parts);
+        lock(&self.whole).clone_from(&whole);
+        whole
     }
 
     fn sample(&self, number: usize, collector: &mut dyn Collector) {
@@ -158,8 +165,11 @@ impl Sampler {
             Ok(text) => (text, None),
             Err(error) => (encode_text(&collector.after_failure()).unwrap_or_default(), Some(error)),
         };
-        let mut state = self.lock();
-        let Some(part) = state.parts.get_mut(number) else { return };
+        // Deflated while nobody waits. Only this thread gives the part a new body; one that expired meanwhile is empty.
+        let shown = lock(&self.parts).get(number).map(|part| Arc::clone(&part.body));
+        let body = shown.filter(|shown| shown.text == text).unwrap_or_else(|| Arc::new(encode(text)));
+        let mut parts = lock(&self.parts);
+        let Some(part) = parts.get_mut(number) else { return };
         let before = part.health.take();
         let succeeded_before = before.as_ref().is_none_or(|health| health.success);
         match &failure {
@@ -178,16 +188,15 @@ impl Sampler {
             },
         });
         part.stale_at = part.is_well().then_some(stale_at);
-        if part.body.text != text {
-            part.body = Arc::new(encode(text));
-        }
-        state.whole = Whole::of(&state.parts);
+        part.body = body;
+        let whole = Whole::of(&parts);
+        *lock(&self.whole) = whole;
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Parts are replaced whole: a panic elsewhere leaves nothing half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind it is replaced whole: a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Part {
@@ -212,7 +221,7 @@ impl Whole {
     fn of(parts: &[Part]) -> Whole {
         let mut encoded: Vec<Arc<Encoded>> = parts.iter().map(|part| Arc::clone(&part.body)).collect();
         // The health of all comes last, together: one family must stand in one place.
-        encoded.push(Arc::new(encode_health(parts)));
+        encoded.push(Arc::new(encode_families(&health_families(parts))));
         Whole {
             text: plain_text(&encoded),
             gzip: gzip_file(&encoded),
@@ -240,7 +249,7 @@ pub fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-fn encode_health(parts: &[Part]) -> Encoded {
+fn health_families(parts: &[Part]) -> Families {
     let mut families = Families::default();
     let rows = |read: fn(&Health) -> Option<f64>| -> Vec<_> {
         let known = parts.iter().filter_map(|part| Some((part.name, part.health.as_ref()?)));
@@ -249,7 +258,11 @@ fn encode_health(parts: &[Part]) -> Encoded {
     families.rows(&SUCCESS, rows(|health| Some(f64::from(u8::from(health.success)))));
     families.rows(&DURATION, rows(|health| Some(health.duration.as_secs_f64())));
     families.rows(&LAST_SUCCESS, rows(|health| health.last_success_seconds));
-    encode_text(&families).map(encode).unwrap_or_default()
+    families
+}
+
+fn encode_families(families: &Families) -> Encoded {
+    encode_text(families).map(encode).unwrap_or_default()
 }
 
 fn encode_text(families: &Families) -> anyhow::Result<String> {
