@@ -14,6 +14,8 @@ use crate::tasks;
 
 const TEXT_CHARS_MAX: usize = 1_000;
 const LIST_ITEMS_MAX: usize = 1_024;
+/// Findings of a machine, and reasons of a slot: an agent has one for each of its checks.
+const FINDINGS_MAX: usize = 32;
 /// What is wrong with a machine of many GPUs, said for each of them.
 const FINDINGS_BYTES_MAX: usize = 256 << 10;
 
@@ -73,16 +75,17 @@ fn check(report: &HeartbeatRequest) -> Result<()> {
     if let Some((field, _)) = texts.iter().find(|(_, text)| text.len() > TEXT_CHARS_MAX) {
         return Err(Error::Invalid(format!("{field} is longer than {TEXT_CHARS_MAX} bytes")));
     }
+    let reasons = report.slots.iter().map(|slot| slot.reasons.len()).max().unwrap_or(0);
     let lists = [
-        ("blender", report.blender.len()),
-        ("gpus", report.gpus.len()),
-        ("slots", report.slots.len()),
-        ("attempts", report.attempts.len()),
-        ("health", report.health.len()),
-        ("reasons", report.slots.iter().map(|slot| slot.reasons.len()).max().unwrap_or(0)),
+        ("blender", report.blender.len(), LIST_ITEMS_MAX),
+        ("gpus", report.gpus.len(), LIST_ITEMS_MAX),
+        ("slots", report.slots.len(), LIST_ITEMS_MAX),
+        ("attempts", report.attempts.len(), LIST_ITEMS_MAX),
+        ("health", report.health.len(), FINDINGS_MAX),
+        ("reasons", reasons, FINDINGS_MAX),
     ];
-    if let Some((field, _)) = lists.iter().find(|(_, length)| *length > LIST_ITEMS_MAX) {
-        return Err(Error::Invalid(format!("{field} has more than {LIST_ITEMS_MAX} entries")));
+    if let Some((field, _, most)) = lists.iter().find(|(_, length, most)| length > most) {
+        return Err(Error::Invalid(format!("{field} has more than {most} entries")));
     }
     let findings =
         report.health.iter().map(|finding| finding.check.len() + finding.found.len() + finding.advice.len());

@@ -12,6 +12,7 @@ on_both_databases!(
     the_config_file_holds_what_an_agent_needs,
     the_first_use_of_a_new_config_disconnects_the_old,
     a_second_machine_on_one_token_is_refused,
+    what_is_wrong_with_a_machine_has_bounds,
     a_deleted_worker_keeps_its_history_and_loses_its_lease,
     a_paused_worker_is_given_nothing,
 );
@@ -122,6 +123,34 @@ async fn a_second_machine_on_one_token_is_refused(place: Place) {
     assert_eq!(refused.problem_code(409), "duplicate_worker");
     assert!(refused.problem(409).contains("clone") && refused.problem(409).contains("host"), "{refused:?}");
     registry.stop().await;
+}
+
+async fn what_is_wrong_with_a_machine_has_bounds(place: Place) {
+    let registry = Registry::start(&place).await;
+    let provider = registry.account("ada", &["provider"]).await;
+    let worker = registry.worker(&provider, "desk").await;
+    let health = |count: usize, length: usize| {
+        let finding = json!({"check": "disk", "found": "x".repeat(length), "advice": "free some"});
+        json!({"health": vec![finding; count]})
+    };
+    let reasons = |count: usize, length: usize| {
+        let reason = json!({"code": "x".repeat(length), "count": null});
+        let slot = json!({"slot": 0, "gpu_uuid": null, "status": "draining", "attempt_id": null,
+                          "reasons": vec![reason; count]});
+        json!({"slots": [slot]})
+    };
+    for fits in [health(32, 1_000), reasons(32, 1_000)] {
+        worker.heartbeat_with(&[], fits).await.ok();
+    }
+    for (changes, says) in [
+        (health(33, 1), "health has more than 32"),
+        (reasons(33, 1), "reasons has more than 32"),
+        (health(32, 9_000), "bytes"),
+        (reasons(32, 9_000), "bytes"),
+    ] {
+        let detail = worker.heartbeat_with(&[], changes).await.problem(400);
+        assert!(detail.contains(says), "{detail}");
+    }
 }
 
 async fn a_deleted_worker_keeps_its_history_and_loses_its_lease(place: Place) {
