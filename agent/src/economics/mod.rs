@@ -175,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn totals_are_read_back_to_the_last_bit() {
+        // A step back of one bit is a step back: all of it would be counted again.
+        for number in 1..10_000 {
+            let written =
+                Totals { host_joules: f64::from(number) * 1_234.567_891 / 7.0, ..Totals::default() };
+            let read: Totals = serde_json::from_slice(&serde_json::to_vec(&written).unwrap()).unwrap();
+            assert_eq!(read, written);
+        }
+    }
+
+    #[test]
     fn only_what_is_on_disk_is_shown() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
