@@ -212,6 +212,43 @@ async fn counters_do_not_jump_when_their_source_fails_for_a_while() {
     .await;
 }
 
+/// What a lost GPU does not tell says nothing about what it counts.
+#[tokio::test]
+async fn a_gpu_that_is_lost_at_the_start_has_its_own_counters_later() {
+    let mut machine = Machine::start("server-8", "pcie_throughput = true\n").await;
+    let (bytes, throttled) = ("pictor_gpu_pcie_bytes_total", "pictor_gpu_throttle_seconds_total");
+    let (rx, thermal) = ("direction=\"rx\"", "reason=\"sw_thermal\"");
+    let before = (machine.value(bytes, 0, rx).await, machine.value(throttled, 0, thermal).await);
+    assert!(before.0.is_some() && before.1.is_some(), "{before:?}");
+    // The library goes on telling the ids of a lost GPU.
+    for call in ["nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage"] {
+        machine.fake.set(0, &format!("errors.{call}"), "GPU_IS_LOST");
+    }
+    machine.restart().await;
+    machine.wait_for_value("pictor_gpu_up", 0, "", 0.0).await;
+    machine.fake.set(0, "errors", toml::Table::new());
+    machine.wait_for_value("pictor_gpu_up", 0, "", 1.0).await;
+    let after = (machine.value(bytes, 0, rx).await, machine.value(throttled, 0, thermal).await);
+    assert_eq!(after, before);
+}
+
+/// Its owner accepts that the GPUs are gone, and the driver with them.
+#[tokio::test]
+async fn gpus_are_forgotten_also_while_the_driver_fails() {
+    let mut machine = Machine::start("geforce", "").await;
+    assert_eq!(machine.agent.metric("pictor_gpus_expected").await, Some(1.0));
+    machine.fake.change(|script| {
+        let errors = toml::Table::from_iter([("nvmlDeviceGetCount_v2".to_owned(), "UNKNOWN".into())]);
+        drop(script.insert("errors".to_owned(), errors.into()));
+    });
+    machine.wait_for_value("pictor_gpu_up", 0, "", 0.0).await;
+    fs::remove_file(machine.folder.path().join("data/gpus.json")).unwrap();
+    wait_for("the GPU to be forgotten", async || {
+        machine.agent.metric("pictor_gpus_expected").await.is_none().then_some(())
+    })
+    .await;
+}
+
 /// Not just a GPU whose every call hangs: one call is enough.
 #[tokio::test]
 async fn one_call_that_hangs_keeps_nobody_waiting() {

@@ -79,7 +79,10 @@ impl Expected {
             let known =
                 Known { uuid: gpu.uuid.clone(), index: gpu.index, name: gpu.name.clone(), minor: gpu.minor };
             match self.gpus.iter_mut().find(|other| other.uuid == gpu.uuid) {
-                Some(other) => *other = Known { name: known.name.or(other.name.take()), ..known },
+                Some(other) => {
+                    let (name, minor) = (known.name.or(other.name.take()), known.minor.or(other.minor));
+                    *other = Known { name, minor, ..known };
+                }
                 None => self.gpus.push(known),
             }
         }
@@ -145,6 +148,27 @@ mod tests {
         assert_eq!(uuids(&restarted), ["a"]);
         forget(data.path()).unwrap();
         forget(data.path()).unwrap();
+    }
+
+    #[test]
+    fn what_was_known_of_a_gpu_stays_known() {
+        let data = tempfile::tempdir().unwrap();
+        let mut expected = Expected::open(data.path());
+        expected.see(&[GpuSample { minor: Some(3), name: Some("A40".to_owned()), ..gpu("a", 0) }]);
+        expected.see(&[gpu("a", 1)]);
+        let [known] = remembered(data.path(), &[]).try_into().unwrap();
+        assert_eq!((known.index, known.minor, known.name.as_deref()), (1, Some(3), Some("A40")));
+    }
+
+    #[test]
+    fn what_could_not_be_stored_is_stored_later() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("later");
+        let mut expected = Expected::open(&folder);
+        expected.see(&[gpu("a", 0)]);
+        fs::create_dir(&folder).unwrap();
+        expected.see(&[gpu("a", 0)]);
+        assert_eq!(uuids(&Expected::open(&folder)), ["a"]);
     }
 
     #[test]

@@ -187,6 +187,10 @@ impl Reader {
         read_condition(&device, &answers, seldom.fans, &mut gpu);
         self.seldom = Some(seldom);
         fields.put_into(&mut gpu);
+        // What a lost GPU does not tell says nothing about what it has.
+        if answers.is_lost.get() {
+            return Err(NvmlError::GpuLost);
+        }
         let sources = *self.sources.entry(gpu.uuid.clone()).or_insert(Sources {
             throttle_fields: !fields.throttle_seconds().is_empty(),
             traffic_fields: !gpu.pcie_bytes.is_empty(),
