@@ -83,6 +83,8 @@ pub(crate) async fn of_rules(prometheus: &Prometheus) -> Vec<Question> {
 
 /// What the dashboards' variables stand for.
 pub(crate) struct Chosen<'a> {
+    /// One, where Grafana's "All" would also find series that have no account.
+    pub(crate) account: &'a str,
     pub(crate) worker: String,
     pub(crate) gpus: Vec<String>,
     pub(crate) read_token: &'a str,
@@ -101,7 +103,7 @@ impl Chosen<'_> {
             ("$__range", &range),
             ("$worker", &self.worker),
             ("$gpu", &gpus),
-            ("$account", ".*"),
+            ("$account", self.account),
             ("$route", ".*"),
             ("$slot", "0"),
             ("$midnight", "0"),
