@@ -65,7 +65,7 @@ def wait_until(what, look, server):
 
 
 def ask(method, url, token=None, body=None):
-    """The answer's bytes, or None where nobody listens yet."""
+    """The answer's bytes, or None where nobody listens yet or is ready."""
     call = urllib.request.Request(url, method=method, data=body and json.dumps(body).encode())
     call.add_header("Content-Type", "application/json")
     if token:
@@ -75,6 +75,9 @@ def ask(method, url, token=None, body=None):
         with opener.open(call, timeout=20) as answer:
             return answer.read()
     except urllib.error.HTTPError as error:
+        # Up and not yet ready, as Prometheus is while it reads its blocks.
+        if error.code == 503:
+            return None
         sys.exit(f"bench: {method} {url}: {error.code} {error.read().decode(errors='replace')}")
     except OSError:
         return None
