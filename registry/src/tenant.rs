@@ -120,7 +120,7 @@ fn bounded<'a>(name: &str, text: &'a str) -> Result<&'a str> {
 
 /// A count that Prometheus takes to shorten its answer.
 fn limit(parameters: &Parameters, form: &mut Form) -> Result<()> {
-    if let Some(text) = parameters.optional("limit")?.filter(|text| !text.is_empty()) {
+    if let Some(text) = parameters.optional("limit")? {
         let limit: u32 =
             text.parse().map_err(|_| Error::Invalid(format!("limit is not a count: '{text}'")))?;
         form.push(("limit", limit.to_string()));
@@ -131,8 +131,7 @@ fn limit(parameters: &Parameters, form: &mut Form) -> Result<()> {
 /// Fills in what is missing: nobody needs all time, and Prometheus would look through it.
 fn period(app: &App, parameters: &Parameters) -> Result<(f64, f64)> {
     let moment = |name: &str| {
-        let text = parameters.optional(name)?.filter(|text| !text.is_empty());
-        text.map(|text| bounds::time(name, text)).transpose().map_err(Error::Invalid)
+        parameters.optional(name)?.map(|text| bounds::time(name, text)).transpose().map_err(Error::Invalid)
     };
     let end = match moment("end")? {
         Some(end) => end,
@@ -164,7 +163,7 @@ struct QueryParameters {
 async fn query(State(app): State<App>, Reader(caller): Reader, parameters: Parameters) -> Answered {
     let call = Call::begin(&app, &caller).await?;
     let mut form = vec![("query", call.query(&parameters, Duration::ZERO).await?)];
-    if let Some(text) = parameters.optional("time")?.filter(|text| !text.is_empty()) {
+    if let Some(text) = parameters.optional("time")? {
         form.push(("time", bounds::time("time", text).map_err(Error::Invalid)?.to_string()));
     }
     form.push(("timeout", format!("{QUERY_SECONDS_MAX}s")));

@@ -42,18 +42,17 @@ async fn bounded(body: Body) -> Result<axum::body::Bytes> {
 }
 
 impl Parameters {
-    /// The value of a parameter that may be there once.
+    /// The value of a parameter that may be there once. An empty one says nothing.
     pub(super) fn optional(&self, name: &str) -> Result<Option<&str>> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
-            (value, None) => Ok(value),
+            (value, None) => Ok(value.filter(|value| !value.is_empty())),
             (_, Some(_)) => Err(Error::Invalid(format!("{name} is there more than once"))),
         }
     }
 
     pub(super) fn required(&self, name: &str) -> Result<&str> {
-        let value = self.optional(name)?.filter(|value| !value.is_empty());
-        value.ok_or_else(|| Error::Invalid(format!("{name} is missing")))
+        self.optional(name)?.ok_or_else(|| Error::Invalid(format!("{name} is missing")))
     }
 
     pub(super) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
