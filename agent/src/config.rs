@@ -1,10 +1,9 @@
 //! The agent's configuration: flags over environment over file. Nothing else in the agent reads the environment.
 
 use std::{
-    env, fmt,
-    fs::{self, Permissions},
+    env, fmt, fs,
     net::SocketAddr,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -398,11 +397,6 @@ fn warn_if_readable_by_others(path: &Path) {
         let file = path.display();
         tracing::warn!("{file} holds the worker's token and can be read by others: run `chmod 600 {file}`");
     }
-}
-
-/// For the owner only, as everything that holds a token.
-pub fn owner_only() -> Permissions {
-    Permissions::from_mode(0o600)
 }
 
 /// Where the platform keeps the config file.

@@ -1,8 +1,7 @@
 //! `pictor-agent import`: installs a downloaded config file, and keeps what the machine's owner had set.
 
 use std::{
-    fs::{self, DirBuilder, File},
-    io::Write,
+    fs::{self, DirBuilder},
     os::unix::fs::DirBuilderExt,
     path::Path,
 };
@@ -10,7 +9,10 @@ use std::{
 use anyhow::{Context, bail};
 use toml_edit::DocumentMut;
 
-use crate::config::{self, ConfigError, ImportFlags};
+use crate::{
+    config::{self, ConfigError, ImportFlags},
+    durable,
+};
 
 /// Checks the file, writes it where the agent looks, and says what to do next.
 pub fn import(flags: &ImportFlags) -> anyhow::Result<()> {
@@ -57,22 +59,9 @@ fn merge(file: &Path, text: &str, destination: &Path, existing: &str) -> anyhow:
     Ok(merged.to_string())
 }
 
-/// Whole or not at all, and for its owner only.
 fn write(destination: &Path, text: &str) -> anyhow::Result<()> {
-    let folder = match destination.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let attempt = || -> std::io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-        temporary.as_file().set_permissions(config::owner_only())?;
-        temporary.write_all(text.as_bytes())?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(destination)?;
-        File::open(folder)?.sync_all()
-    };
-    attempt().with_context(|| {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(durable::folder_of(destination));
+    made.and_then(|()| durable::write(destination, text.as_bytes())).with_context(|| {
         format!(
             "cannot write {}: choose another place with --config FILE, or run as a user who may",
             destination.display()

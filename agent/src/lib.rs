@@ -9,6 +9,7 @@ pub mod cli;
 pub mod collectors;
 pub mod config;
 pub mod doctor;
+pub mod durable;
 pub mod economics;
 pub mod eta;
 pub mod health;

@@ -5,14 +5,15 @@ mod meter;
 mod settings;
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Zoned;
+
+use crate::durable;
 
 pub use meter::{Costs, GpuReading, Meter, Reading, Totals};
 pub use settings::{Exchange, Settings, Table};
@@ -83,17 +84,8 @@ impl Economics {
         state.tried = Some(Instant::now());
         let totals = state.meter.totals().clone();
         drop(state);
-        let written = || -> io::Result<()> {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer(&mut file, &totals)?;
-            file.flush()?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
-            // Without this a power cut can bring the old file back.
-            fs::File::open(folder)?.sync_all()
-        };
-        let result = written();
+        let text = serde_json::to_vec(&totals).map_err(io::Error::from);
+        let result = text.and_then(|text| durable::write(&self.path, &text));
         let mut state = self.lock();
         let failed_before = std::mem::replace(&mut state.failed, result.is_err());
         match result {

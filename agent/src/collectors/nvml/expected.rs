@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::{Missing, MissingGpu, gpu::GpuSample};
+use crate::durable;
 
 const FILE: &str = "gpus.json";
 
@@ -100,11 +101,7 @@ impl Expected {
     }
 
     fn store(&self) -> anyhow::Result<()> {
-        let folder = self.path.parent().context("it has no folder")?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer_pretty(&mut file, &self.gpus)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
+        durable::write(&self.path, &serde_json::to_vec_pretty(&self.gpus)?)?;
         Ok(())
     }
 }
