@@ -18,7 +18,7 @@ use crate::{
 
 const PROBE_AGAIN: Duration = Duration::from_secs(60);
 /// With less, the next scene or frame may not fit.
-const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
+pub const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
 
 /// What a task needs of this machine.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ pub enum Stop {
     Lost,
     /// The worker's owner paused it.
     Paused,
-    /// Its GPU is gone: Blender would wait for it for ever.
+    /// Its GPU is gone or of no use any more: Blender would wait for it for ever, or failed because of it.
     Held(Hold),
     /// The agent ends.
     Shutdown,
@@ -124,6 +124,11 @@ impl Slots {
 
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// What a slot renders on; `None` where there is no such slot.
+    pub fn device(&self, slot: u32) -> Option<&Device> {
+        self.devices.get(usize::try_from(slot).ok()?)
     }
 
     /// The slots that can take a task now.
@@ -297,10 +302,6 @@ impl Slots {
             DesiredState::Paused => SlotStatus::Paused,
             DesiredState::Draining => SlotStatus::Draining,
         };
-        let gpu_uuid = |device: &Device| match device {
-            Device::Cpu => None,
-            Device::Gpu { uuid, .. } => Some(uuid.clone()),
-        };
         let status = |slot: &SlotState, hold: &Option<Hold>| match (slot.work(), hold) {
             (Some(_), _) => SlotStatus::Busy,
             (None, Some(_)) if free == SlotStatus::Idle => SlotStatus::Draining,
@@ -314,12 +315,17 @@ impl Slots {
             .zip(self.devices.iter().zip(&state.holds))
             .map(|((slot, state), (device, hold))| ReportedSlot {
                 slot,
-                gpu_uuid: gpu_uuid(device),
+                gpu_uuid: device.gpu_uuid().map(str::to_owned),
                 status: status(state, hold),
                 attempt_id: state.work().map(|work| work.lease.id),
                 reasons: hold.iter().map(reason).collect(),
             })
             .collect()
+    }
+
+    /// Whether any slot has a task.
+    pub fn is_working(&self) -> bool {
+        self.lock().slots.iter().any(|slot| slot.work().is_some())
     }
 
     /// The tasks under way.
@@ -415,11 +421,11 @@ fn numbered(slots: &[SlotState]) -> impl Iterator<Item = (u32, &SlotState)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use pictor_protocol::{FrameRange, JobId, TaskId};
 
-    fn lease(slot: u32) -> Lease {
+    pub(crate) fn lease(slot: u32) -> Lease {
         Lease {
             id: AttemptId::from_parts(1, [u8::try_from(slot).unwrap(); 10]),
             slot,

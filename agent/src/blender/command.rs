@@ -24,6 +24,16 @@ pub enum Device {
     },
 }
 
+impl Device {
+    /// `None` of the CPU.
+    pub fn gpu_uuid(&self) -> Option<&str> {
+        match self {
+            Device::Cpu => None,
+            Device::Gpu { uuid, .. } => Some(uuid),
+        }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum DeviceSetting {

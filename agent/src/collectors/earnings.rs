@@ -98,7 +98,7 @@ impl Earnings {
         Reading {
             gpus: gpus.iter().flat_map(|gpus| &gpus.visible).map(gpu).collect(),
             cpu_utilization_ratio: self.host.borrow().as_ref().and_then(|host| host.cpu_utilization_ratio),
-            is_busy: !self.slots.work().is_empty(),
+            is_busy: self.slots.is_working(),
         }
     }
 

@@ -246,7 +246,7 @@ impl Render {
         match self.slots.desired() {
             DesiredState::Paused => WorkerStatus::Paused,
             DesiredState::Draining => WorkerStatus::Draining,
-            DesiredState::Active if !self.slots.work().is_empty() => WorkerStatus::Busy,
+            DesiredState::Active if self.slots.is_working() => WorkerStatus::Busy,
             // Every slot is held: as the registry has it.
             DesiredState::Active if self.slots.is_held() => WorkerStatus::Draining,
             DesiredState::Active => WorkerStatus::Idle,

@@ -19,17 +19,15 @@ const XIDS_FATAL: [u64; 13] = [46, 48, 61, 62, 64, 74, 79, 95, 109, 119, 120, 14
 
 pub fn disk(folder: &Path) -> Finding {
     let make_room = "make room, or choose another disk with --data";
-    match (readiness::disk_shortage(folder), readiness::disk_free_bytes(folder)) {
-        (Some(_), free) => {
-            Finding::fail(Check::Disk, format!("{} MB free", free.unwrap_or(0) >> 20), make_room)
+    match readiness::disk_free_bytes(folder) {
+        Some(free) if free < readiness::DISK_FREE_BYTES_MIN => {
+            Finding::fail(Check::Disk, format!("{} MB free", free >> 20), make_room)
         }
-        (None, Some(free)) if free < DISK_FREE_BYTES_LOW => {
+        Some(free) if free < DISK_FREE_BYTES_LOW => {
             Finding::warn(Check::Disk, format!("nearly full: {:.1} GB free", gigabytes(free)), make_room)
         }
-        (None, Some(free)) => Finding::ok(Check::Disk, format!("{} GB free", free >> 30)),
-        (None, None) => {
-            Finding::warn(Check::Disk, "free space is not known", "see the check of the data folder")
-        }
+        Some(free) => Finding::ok(Check::Disk, format!("{} GB free", free >> 30)),
+        None => Finding::warn(Check::Disk, "free space is not known", "see the check of the data folder"),
     }
 }
 

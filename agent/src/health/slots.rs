@@ -58,9 +58,11 @@ impl GpuHistory {
         self.unused.retain(|_, (_, at)| now.saturating_duration_since(*at) < UNUSED_TRY_AGAIN);
         for work in work {
             let device = usize::try_from(work.slot).ok().and_then(|slot| devices.get(slot));
-            let Some(Device::Gpu { uuid, .. }) = device else { continue };
-            let Some(gpu) = gpus.visible.iter().find(|gpu| gpu.uuid == *uuid) else { continue };
-            self.compare(work, gpu, now);
+            let uuid = device.and_then(Device::gpu_uuid);
+            let gpu = gpus.visible.iter().find(|gpu| Some(gpu.uuid.as_str()) == uuid);
+            if let Some(gpu) = gpu {
+                self.compare(work, gpu, now);
+            }
         }
     }
 
@@ -132,10 +134,13 @@ fn hindrance(gpu: &GpuSample) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use pictor_protocol::{FrameRange, Lease, TaskId};
+    use pictor_protocol::Lease;
 
     use super::*;
-    use crate::collectors::nvml::{Missing, MissingGpu, XidEvent};
+    use crate::{
+        collectors::nvml::{Missing, MissingGpu, XidEvent},
+        slots::tests::lease,
+    };
 
     fn gpu(utilization_ratio: Option<f64>, throttle_reasons: Vec<&'static str>) -> Gpus {
         let gpu = GpuSample {
@@ -156,17 +161,8 @@ mod tests {
             slot: 0,
             lease: Lease {
                 id: AttemptId::from_parts(1, [job; 10]),
-                slot: 0,
-                task_id: TaskId::from_parts(1, [0; 10]),
                 job_id: JobId::from_parts(1, [job; 10]),
-                frames: FrameRange::new(1, 4).unwrap(),
-                scene_sha256: String::new(),
-                scene_bytes: 0,
-                width: None,
-                height: None,
-                lease_seconds: 60,
-                timeout_seconds: 60,
-                traceparent: None,
+                ..lease(0)
             },
             progress_ratio: ratio,
             elapsed: Duration::from_secs(elapsed_seconds),

@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{Check, Finding, findings, slots::GpuHistory};
 use crate::{
-    blender::{Device, sandbox::Mode},
-    collectors::nvml::Gpus,
+    blender::sandbox::Mode,
+    collectors::nvml::{GpuSample, Gpus},
     config::DeviceChoice,
     heartbeat::{Connection, Line},
     readiness::{Readiness, Verdict},
@@ -58,9 +58,12 @@ impl Health {
         loop {
             look.tick().await;
             let now = Instant::now();
-            let mut found = sources.look(&mut history, now);
+            let verdict = sources.readiness.probed().verdict;
+            let mut found = sources.tools(&verdict);
+            found.extend(sources.line());
+            found.extend(sources.gpus(&mut history, now));
             found.extend(disk.look(&sources.data, now).await);
-            sources.add_refusal(&mut found);
+            add_refusal(&mut found, verdict);
             self.tell(found, &sources.news);
         }
     }
@@ -116,45 +119,35 @@ impl DiskWatch {
 }
 
 impl Sources {
-    fn look(&mut self, history: &mut GpuHistory, now: Instant) -> Vec<Finding> {
-        let mut found = self.tools();
-        found.extend(self.line());
+    /// Also holds the slots whose GPU is of no use.
+    fn gpus(&mut self, history: &mut GpuHistory, now: Instant) -> Vec<Finding> {
+        let devices = self.slots.devices();
         let is_measured_again = self.gpus.has_changed().unwrap_or(false);
         // None where NVML was not asked yet; a machine that never had a GPU has nothing to check.
-        let gpus = self.gpus.borrow_and_update().clone();
-        if let Some(gpus) = &gpus {
-            if is_measured_again {
-                history.look(gpus, self.slots.devices(), &self.slots.work(), now);
-            }
-            self.slots.set_holds(history.holds(gpus, self.slots.devices()));
-            if !gpus.visible.is_empty() || !gpus.missing.is_empty() {
-                let unused = gpus.visible.iter().filter(|gpu| history.is_unused(&gpu.uuid));
-                let unused: Vec<u32> = unused.map(|gpu| gpu.index).collect();
-                found.extend([
-                    findings::gpus(gpus.visible.len(), &gpus.missing, &self.without_slot(gpus)),
-                    findings::gpu_xid(&gpus.xids),
-                    findings::gpu_throttling(&history.throttled(gpus, now)),
-                    findings::gpu_fallback(&unused),
-                ]);
-            }
+        let Some(gpus) = &*self.gpus.borrow_and_update() else { return Vec::new() };
+        if is_measured_again {
+            history.look(gpus, devices, &self.slots.work(), now);
         }
-        found
-    }
-
-    /// GPUs that came after the agent had made its slots.
-    fn without_slot(&self, gpus: &Gpus) -> Vec<u32> {
-        if self.device == DeviceChoice::Cpu {
+        self.slots.set_holds(history.holds(gpus, devices));
+        if gpus.visible.is_empty() && gpus.missing.is_empty() {
             return Vec::new();
         }
-        let has_slot = |uuid: &String| {
-            let is_it = |device: &Device| matches!(device, Device::Gpu { uuid: other, .. } if other == uuid);
-            self.slots.devices().iter().any(is_it)
+        // Those that came after the agent had made its slots.
+        let has_slot = |uuid: &str| devices.iter().any(|device| device.gpu_uuid() == Some(uuid));
+        let late = |gpu: &&GpuSample| self.device != DeviceChoice::Cpu && !has_slot(&gpu.uuid);
+        let indexes = |of: &dyn Fn(&&GpuSample) -> bool| -> Vec<u32> {
+            gpus.visible.iter().filter(of).map(|gpu| gpu.index).collect()
         };
-        gpus.visible.iter().filter(|gpu| !has_slot(&gpu.uuid)).map(|gpu| gpu.index).collect()
+        vec![
+            findings::gpus(gpus.visible.len(), &gpus.missing, &indexes(&late)),
+            findings::gpu_xid(&gpus.xids),
+            findings::gpu_throttling(&history.throttled(gpus, now)),
+            findings::gpu_fallback(&indexes(&|gpu| history.is_unused(&gpu.uuid))),
+        ]
     }
 
-    fn tools(&self) -> Vec<Finding> {
-        match &self.readiness.probed().verdict {
+    fn tools(&self, verdict: &Verdict) -> Vec<Finding> {
+        match verdict {
             Verdict::Probing => Vec::new(),
             Verdict::Ready(tools) => {
                 let blender = findings::blender(Ok(&tools.blender));
@@ -171,19 +164,6 @@ impl Sources {
             Verdict::Refused { check: Check::Blender, reason } => vec![findings::blender(Err(reason))],
             Verdict::Refused { check: Check::Sandbox, reason } => vec![findings::sandbox(Err(reason))],
             Verdict::Refused { .. } => Vec::new(),
-        }
-    }
-
-    /// Whatever keeps the machine from taking tasks is found, also where its check looks at something else.
-    fn add_refusal(&self, found: &mut Vec<Finding>) {
-        let Verdict::Refused { check, reason } = self.readiness.probed().verdict else { return };
-        if found.iter().all(|finding| finding.check != check || finding.advice.is_none()) {
-            found.retain(|finding| finding.check != check);
-            found.push(Finding::fail(
-                check,
-                reason,
-                "do what it says; this machine tries again every minute",
-            ));
         }
     }
 
@@ -205,5 +185,14 @@ impl Sources {
         };
         let clock = connection.skew_seconds.map(|skew| findings::clock(Some(skew)));
         [Some(line), clock].into_iter().flatten().collect()
+    }
+}
+
+/// Whatever keeps the machine from taking tasks is found, also where its check looks at something else.
+fn add_refusal(found: &mut Vec<Finding>, verdict: Verdict) {
+    let Verdict::Refused { check, reason } = verdict else { return };
+    if found.iter().all(|finding| finding.check != check || finding.advice.is_none()) {
+        found.retain(|finding| finding.check != check);
+        found.push(Finding::fail(check, reason, "do what it says; this machine tries again every minute"));
     }
 }

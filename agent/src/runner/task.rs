@@ -23,7 +23,7 @@ use crate::{
     health::Check,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
-    slots::{Hold, Slots, Stop},
+    slots::{Slots, Stop},
 };
 
 /// Unread events; Blender does not wait for us to read more.
@@ -46,8 +46,6 @@ enum Trouble {
     Fault(Check, String),
     /// This machine's, and known before it began.
     NotReady,
-    /// The slot's own GPU is of no use any more; the other slots are.
-    Held(Hold),
     Lost(String),
 }
 
@@ -102,14 +100,13 @@ impl Runner {
         DirBuilder::new().recursive(true).mode(0o700).create(output).map_err(|error| {
             Trouble::Fault(Check::Disk, format!("cannot make a folder to render into: {error}"))
         })?;
-        let device = usize::try_from(lease.slot).ok().and_then(|slot| self.slots.devices().get(slot));
         let Tools { blender, sandbox } = &*tools;
         let launch = Launch {
             blender,
             sandbox,
             scene: &scene.path,
             output,
-            device: device.cloned().unwrap_or(Device::Cpu),
+            device: self.slots.device(lease.slot).cloned().unwrap_or(Device::Cpu),
             slot: lease.slot,
             limits: Limits {
                 wall: deadline.saturating_duration_since(Instant::now()),
@@ -198,7 +195,6 @@ impl Runner {
                 self.readiness.fault(check, reason);
                 ending
             }
-            Err(Trouble::Held(hold)) => release(&hold.reason),
             Err(Trouble::NotReady) => release("the worker cannot render at present"),
             Err(Trouble::Stopped(Stop::Held(hold))) => release(&hold.reason),
             Err(Trouble::Stopped(Stop::Paused)) => release("the worker was paused"),
@@ -221,8 +217,7 @@ impl Runner {
     /// With its GPU lost, a scene fails in its own words, a moment before the GPU is missed: nobody's scene is blamed
     /// for that.
     async fn whose_failure(&self, lease: &Lease, trouble: Trouble) -> Trouble {
-        let device = usize::try_from(lease.slot).ok().and_then(|slot| self.slots.devices().get(slot));
-        if !matches!(device, Some(Device::Gpu { .. })) {
+        if self.slots.device(lease.slot).and_then(Device::gpu_uuid).is_none() {
             return trouble;
         }
         let until = Instant::now() + HOLD_PATIENCE;
@@ -232,7 +227,7 @@ impl Runner {
             // Only what NVML itself says: a scene must not be able to blame the machine.
             let hold = self.slots.hold(lease.slot);
             if let Some(hold) = hold.filter(|hold| matches!(hold.check, Check::Gpus | Check::GpuXid)) {
-                return Trouble::Held(hold);
+                return Trouble::Stopped(Stop::Held(hold));
             }
         }
         trouble

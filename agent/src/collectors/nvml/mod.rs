@@ -127,13 +127,13 @@ impl Nvml {
                     self.counters.raise(&mut gpu);
                     *uuid = Some(gpu.uuid.clone());
                     visible.push(*gpu);
-                    reasons.push(Missing::Absent);
+                    reasons.push(None);
                 }
                 Answer::Lost(error) => {
                     tracing::debug!(?uuid, error, "a GPU cannot be read");
-                    reasons.push(Missing::Lost);
+                    reasons.push(Some(Missing::Lost));
                 }
-                Answer::Hung => reasons.push(Missing::Hung),
+                Answer::Hung => reasons.push(Some(Missing::Hung)),
             }
         }
         self.expected.see(&visible);
@@ -141,8 +141,8 @@ impl Nvml {
         Ok(Gpus { visible, missing, xids: self.xids.latest() })
     }
 
-    /// The reasons stand by index.
-    fn missing(&self, visible: &[GpuSample], reasons: &[Missing]) -> Vec<MissingGpu> {
+    /// The reasons stand by index; none is where a GPU answers.
+    fn missing(&self, visible: &[GpuSample], reasons: &[Option<Missing>]) -> Vec<MissingGpu> {
         let absent =
             self.expected.gpus().iter().filter(|known| visible.iter().all(|gpu| gpu.uuid != known.uuid));
         absent
@@ -152,7 +152,7 @@ impl Nvml {
                 let remembered_at =
                     usize::try_from(known.index).ok().filter(|at| self.uuids.get(*at) == Some(&None));
                 let at = seen_at.or(remembered_at);
-                let reason = at.and_then(|at| reasons.get(at)).copied().unwrap_or(Missing::Absent);
+                let reason = at.and_then(|at| *reasons.get(at)?).unwrap_or(Missing::Absent);
                 let is_slow = at.and_then(|at| self.hung.get(at)).is_some_and(|rounds| *rounds < HUNG_ROUNDS);
                 let is_missing = reason != Missing::Hung || !is_slow;
                 is_missing.then(|| MissingGpu { uuid: known.uuid.clone(), index: known.index, reason })
@@ -178,7 +178,7 @@ impl Collector for Nvml {
     }
 
     fn interval(&self) -> Duration {
-        self.pace.interval(!self.slots.work().is_empty(), Instant::now())
+        self.pace.interval(self.slots.is_working(), Instant::now())
     }
 
     fn collect(&mut self) -> anyhow::Result<Families> {
@@ -192,7 +192,7 @@ impl Collector for Nvml {
         };
         self.failed = 0;
         let uses = gpus.visible.iter().any(|gpu| gpu.utilization_ratio.is_some_and(|ratio| ratio > 0.0));
-        self.pace.saw(uses || !self.slots.work().is_empty(), Instant::now());
+        self.pace.saw(uses || self.slots.is_working(), Instant::now());
         let mut families = Families::default();
         families::expected(&mut families, self.expected.gpus(), &gpus.visible, &self.xids);
         families::measured(&mut families, &gpus.visible);
