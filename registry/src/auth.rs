@@ -1,16 +1,21 @@
 //! Who a request speaks for and what it may do: every role and ownership check stands in this file.
 
+mod session;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
 use pictor_protocol::{AccountId, Role, Scope, TokenId, UnixMillis, WorkerId};
 use sha2::{Digest, Sha256};
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use tracing::Span;
 
 use crate::App;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+
+pub use session::{Session, end_session, find_session, open_session};
 
 /// How stale a token's `last_used_at` may be: it is for people to read, not worth a write a request.
 const LAST_USED_MILLIS: i64 = 60_000;
@@ -70,9 +75,14 @@ impl Caller {
         }
     }
 
-    fn require_role(self, role: Role) -> Result<Caller> {
-        if self.roles.contains(&role) || self.is_operator() {
-            return Ok(self);
+    /// Operators may do what every role may.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role) || self.is_operator()
+    }
+
+    pub fn require_role(&self, role: Role) -> Result<()> {
+        if self.has_role(role) {
+            return Ok(());
         }
         Err(Error::Forbidden(format!("this needs an account with the role {role}")))
     }
@@ -111,7 +121,7 @@ impl FromRequestParts<App> for Reader {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Reader> {
-        let found = token_row(parts, app).await?;
+        let found = token_row(app, bearer(parts)?).await?;
         if found.worker_id.is_some() {
             return Err(Error::Forbidden("a worker's token opens the agent's calls only".to_owned()));
         }
@@ -120,13 +130,7 @@ impl FromRequestParts<App> for Reader {
             let (token_id, now) = (found.token_id, app.clock.now());
             app.db.write(move |conn| Box::pin(touch(conn, token_id, now))).await?;
         }
-        Ok(Reader(Caller {
-            account_id: found.account_id,
-            name: found.account_name,
-            roles: found.roles,
-            scope: found.scope,
-            wallet_address: found.wallet_address,
-        }))
+        Ok(Reader(found.caller))
     }
 }
 
@@ -136,7 +140,9 @@ macro_rules! with_role {
             type Rejection = Error;
 
             async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<$name> {
-                Caller::from_request_parts(parts, app).await?.require_role($role).map($name)
+                let caller = Caller::from_request_parts(parts, app).await?;
+                caller.require_role($role)?;
+                Ok($name(caller))
             }
         }
     };
@@ -150,7 +156,7 @@ impl FromRequestParts<App> for Agent {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Agent> {
-        let found = token_row(parts, app).await?;
+        let found = token_row(app, bearer(parts)?).await?;
         let Some(worker_id) = found.worker_id else {
             return Err(Error::Forbidden(
                 "this call is an agent's: it needs the token of a config file".to_owned(),
@@ -170,46 +176,51 @@ struct TokenRow {
     token_id: TokenId,
     account_id: AccountId,
     worker_id: Option<WorkerId>,
-    scope: Scope,
     last_used_at: Option<UnixMillis>,
-    account_name: String,
-    roles: Vec<Role>,
-    wallet_address: Option<String>,
+    caller: Caller,
 }
 
-async fn token_row(parts: &Parts, app: &App) -> Result<TokenRow> {
-    let bearer = parts
+fn bearer(parts: &Parts) -> Result<&str> {
+    parts
         .headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
-        .ok_or(Error::Unauthorized)?;
+        .ok_or(Error::Unauthorized)
+}
+
+async fn token_row(app: &App, token: &str) -> Result<TokenRow> {
     let row = sqlx::query(
         "SELECT t.id, t.account_id, t.worker_id, t.scope, t.last_used_at, a.name, a.roles, a.wallet_address
          FROM tokens t JOIN accounts a ON a.id = t.account_id
          WHERE t.sha256 = $1 AND t.revoked_at IS NULL",
     )
-    .bind(digest(bearer).to_vec())
+    .bind(digest(token).to_vec())
     .fetch_optional(&mut *app.db.read().await?)
     .await?
     .ok_or(Error::Unauthorized)?;
     let worker_id: Option<String> = row.try_get("worker_id")?;
-    let roles: String = row.try_get("roles")?;
-    let stored = |text: String| anyhow::anyhow!("a token's row holds {text}");
+    let caller = caller(&row)?;
     Ok(TokenRow {
         token_id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
-        account_id: row.try_get::<String, _>("account_id")?.parse().map_err(anyhow::Error::from)?,
+        account_id: caller.account_id,
         worker_id: worker_id.map(|id| id.parse()).transpose().map_err(anyhow::Error::from)?,
-        scope: row.try_get::<String, _>("scope")?.parse().map_err(anyhow::Error::from)?,
         last_used_at: row.try_get::<Option<i64>, _>("last_used_at")?.map(UnixMillis),
-        account_name: row.try_get("name")?,
-        roles: roles
-            .split(',')
-            .map(str::parse)
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| stored(roles.clone()))?,
+        caller,
+    })
+}
+
+/// From a row with `account_id`, `name`, `roles`, `wallet_address` and `scope`.
+fn caller(row: &AnyRow) -> Result<Caller> {
+    let roles: String = row.try_get("roles")?;
+    let words: std::result::Result<_, _> = roles.split(',').map(str::parse).collect();
+    Ok(Caller {
+        account_id: row.try_get::<String, _>("account_id")?.parse().map_err(anyhow::Error::from)?,
+        name: row.try_get("name")?,
+        roles: words.map_err(|_| anyhow::anyhow!("an account's row holds the roles {roles}"))?,
+        scope: row.try_get::<String, _>("scope")?.parse().map_err(anyhow::Error::from)?,
         wallet_address: row.try_get("wallet_address")?,
     })
 }

@@ -37,6 +37,10 @@ pub struct Settings {
     #[arg(long, env = "PICTOR_PROMETHEUS_URL", hide_env_values = true, value_name = "URL")]
     pub prometheus_url: Option<Url>,
 
+    /// Where Grafana is: the console's pages link to its dashboards
+    #[arg(long, env = "PICTOR_GRAFANA_URL", value_name = "URL")]
+    pub grafana_url: Option<Url>,
+
     /// Networks whose proxies may say who is behind them (X-Forwarded-For)
     #[arg(long = "trusted-proxy", env = "PICTOR_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR")]
     pub trusted_proxies: Vec<IpNet>,

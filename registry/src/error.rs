@@ -113,7 +113,9 @@ impl IntoResponse for Error {
             code: code.to_owned(),
             detail: self.to_string(),
         };
-        let mut response = (status, axum::Json(problem)).into_response();
+        let mut response = (status, axum::Json(&problem)).into_response();
+        // For whoever shows it otherwise, as the console's pages do.
+        response.extensions_mut().insert(problem);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {

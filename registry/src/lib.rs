@@ -24,6 +24,7 @@ pub mod blobs;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod db;
 pub mod discovery;
 pub mod drain;
@@ -84,6 +85,7 @@ fn router(app: App) -> Router {
         .route("/openapi.json", get(|| async move { axum::Json(document) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
+        .merge(console::routes(&app))
         .fallback(|| async { error::Error::NotFound("route") })
         .method_not_allowed_fallback(|| async { error::Error::MethodNotAllowed })
         .layer(axum::middleware::from_fn(drain::drain_refused))

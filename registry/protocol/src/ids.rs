@@ -129,6 +129,11 @@ id!(
     TransferId,
     "trf"
 );
+id!(
+    /// A person signed in with a browser.
+    SessionId,
+    "ses"
+);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,35 @@
+//! The web console: the pages of providers, creators and operators, rendered here.
+//!
+//! A page is a call of the API first: its handler asks the feature's own functions, as the API's does, and
+//! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
+
+mod assets;
+mod form;
+mod frame;
+mod live;
+mod login;
+mod page;
+pub mod text;
+mod visitor;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tower_http::compression::CompressionLayer;
+
+use crate::App;
+
+pub use form::Form;
+pub use live::{Parts, live};
+pub use page::{Page, render};
+pub use visitor::{Visitor, flash};
+
+/// Every page.
+pub fn routes(app: &App) -> Router<App> {
+    Router::new()
+        .route("/", get(login::home))
+        .route("/login", get(login::page).post(login::sign_in))
+        .route("/logout", post(login::sign_out))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
+        .route("/assets/{name}", get(assets::get))
+        .layer(CompressionLayer::new())
+}

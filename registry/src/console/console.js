@@ -1,0 +1,71 @@
+"use strict";
+// Comfort and live updates; every page works without it.
+
+// The browser's zone, so that the next page's times are the visitor's.
+document.cookie = `pictor_zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone)};path=/;max-age=31536000;samesite=lax`;
+
+// <main data-live="/path">: parts of the page come as {element id: HTML} and take the place of what was there.
+// What has the focus, or is selected, stays: only elements whose HTML differs are written.
+function watch(main) {
+  const source = new EventSource(main.dataset.live);
+  source.onmessage = (event) => {
+    for (const [id, html] of Object.entries(JSON.parse(event.data))) {
+      const element = document.getElementById(id);
+      if (element && !element.contains(document.activeElement) && element.dataset.html !== html) {
+        element.innerHTML = html;
+        element.dataset.html = html;
+        refreshAges();
+      }
+    }
+  };
+  addEventListener("pagehide", () => source.close(), { once: true });
+}
+
+// <time data-ages>: "3 min ago" goes on by itself.
+function refreshAges() {
+  for (const time of document.querySelectorAll("time[data-ages]")) {
+    const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(time.dateTime)) / 1000));
+    const [size, unit] = seconds < 60 ? [1, "s"] : seconds < 3600 ? [60, "min"] : seconds < 86400 ? [3600, "h"] : [86400, "d"];
+    time.textContent = seconds < 5 ? "just now" : `${Math.floor(seconds / size)} ${unit} ago`;
+  }
+}
+
+// <form data-search="results">: what is typed is searched for; the element with that id is taken from the answer.
+function searchAsYouType(form) {
+  const target = form.dataset.search;
+  let wait, asked;
+  const ask = async () => {
+    asked?.abort();
+    asked = new AbortController();
+    const url = `${form.action.split("?")[0]}?${new URLSearchParams(new FormData(form))}`;
+    try {
+      const answer = await fetch(url, { signal: asked.signal, headers: { accept: "text/html" } });
+      if (!answer.ok || answer.redirected) { location.assign(url); return; }
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      document.getElementById(target).replaceWith(document.adoptNode(page.getElementById(target)));
+      history.replaceState(null, "", url);
+      document.dispatchEvent(new Event("results"));
+    } catch (error) {
+      if (error.name !== "AbortError") location.assign(url);
+    }
+  };
+  form.addEventListener("input", () => { clearTimeout(wait); wait = setTimeout(ask, 200); });
+  form.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(wait); ask(); });
+}
+
+document.addEventListener("click", async (event) => {
+  // <button data-copy="id">: copies the text of the element.
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    await navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent);
+    const label = copy.textContent;
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = label; }, 1500);
+  }
+});
+
+for (const main of document.querySelectorAll("[data-live]")) watch(main);
+for (const form of document.querySelectorAll("form[data-search]")) searchAsYouType(form);
+// Buttons that only a script can serve are hidden without one.
+for (const element of document.querySelectorAll("[data-script]")) element.hidden = false;
+setInterval(refreshAges, 1000);
