@@ -15,7 +15,7 @@ use crate::App;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-pub use session::{Session, end_session, find_session, open_session};
+pub use session::{SESSION_MILLIS_MAX, Session, end_session, find_session, open_session};
 
 /// How stale a token's `last_used_at` may be: it is for people to read, not worth a write a request.
 const LAST_USED_MILLIS: i64 = 60_000;

@@ -19,6 +19,7 @@ use tower_http::compression::CompressionLayer;
 use crate::App;
 
 pub use form::Form;
+pub use frame::unknown;
 pub use live::{Parts, live};
 pub use page::{Page, render};
 pub use visitor::{Visitor, flash};

@@ -86,7 +86,7 @@ fn router(app: App) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .merge(console::routes(&app))
-        .fallback(|| async { error::Error::NotFound("route") })
+        .fallback(console::unknown)
         .method_not_allowed_fallback(|| async { error::Error::MethodNotAllowed })
         .layer(axum::middleware::from_fn(drain::drain_refused))
         .layer(axum::middleware::from_fn(trace::observe))

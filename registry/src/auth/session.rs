@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// A session that nobody used for so long has ended.
 const IDLE_MILLIS: i64 = 3 * 24 * 3_600_000;
 /// It ends then, however busy.
-const LIFETIME_MILLIS: i64 = 14 * 24 * 3_600_000;
+pub const SESSION_MILLIS_MAX: i64 = 14 * 24 * 3_600_000;
 /// How stale `last_seen_at` may be: a page is not worth a write.
 const SEEN_MILLIS: i64 = 5 * 60_000;
 
@@ -79,7 +79,7 @@ async fn insert(conn: &mut AnyConnection, new: &NewSession, now: UnixMillis) -> 
     .bind(new.token_id.map(String::from))
     .bind(new.scope.as_str())
     .bind(now.0)
-    .bind(now.0 + LIFETIME_MILLIS)
+    .bind(now.0 + SESSION_MILLIS_MAX)
     .execute(conn)
     .await?;
     Ok(())

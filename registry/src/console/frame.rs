@@ -1,5 +1,7 @@
 //! What holds for every page: who may send forms, what a browser may load, and how an error looks.
 
+use std::future::Future;
+
 use askama::Template;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -25,6 +27,18 @@ struct ErrorPage {
 }
 
 pub(super) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
+    dress(&app, request, |request| next.run(request)).await
+}
+
+/// What no route takes: a page for browsers, a problem for programs.
+pub async fn unknown(State(app): State<App>, request: Request) -> Response {
+    dress(&app, request, |_| async { Error::NotFound("page").into_response() }).await
+}
+
+async fn dress<F>(app: &App, request: Request, answer: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(request.headers()) {
         return Error::Forbidden("another site sent this form".to_owned()).into_response();
     }
@@ -33,14 +47,14 @@ pub(super) async fn frame(State(app): State<App>, request: Request, next: Next) 
     let wants_page = is_navigation(request.headers());
     let had_flash = CookieJar::from_headers(request.headers()).get("pictor_flash").is_some();
     let (mut parts, body) = request.into_parts();
-    let visitor = if wants_page { Visitor::from_request_parts(&mut parts, &app).await.ok() } else { None };
-    let response = next.run(Request::from_parts(parts, body)).await;
+    let visitor = if wants_page { Visitor::from_request_parts(&mut parts, app).await.ok() } else { None };
+    let response = answer(Request::from_parts(parts, body)).await;
     let shows_page = response.status().is_success() && is_html(&response);
     let mut response = match response.extensions().get::<Problem>().cloned() {
         Some(problem) if problem.status == StatusCode::UNAUTHORIZED && wants_page => {
             sign_in(is_get, &location)
         }
-        Some(problem) if wants_page => error_page(&app, visitor.as_ref(), problem),
+        Some(problem) if wants_page => error_page(app, visitor.as_ref(), problem),
         _ => response,
     };
     if had_flash && shows_page {

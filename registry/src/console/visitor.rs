@@ -3,12 +3,13 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
+use cookie::time::Duration;
 use jiff::tz::TimeZone;
 use pictor_protocol::Role;
 use sha2::{Digest, Sha256};
 
 use crate::App;
-use crate::auth::{Caller, Session, find_session};
+use crate::auth::{Caller, SESSION_MILLIS_MAX, Session, find_session};
 use crate::error::{Error, Result};
 
 pub(super) const SESSION_COOKIE: &str = "pictor_session";
@@ -107,6 +108,7 @@ pub(super) fn session_cookie(app: &App, value: String) -> Cookie<'static> {
         .secure(app.public_url.scheme() == "https" || is_local)
         .same_site(SameSite::Lax)
         .path("/")
+        .max_age(Duration::milliseconds(SESSION_MILLIS_MAX))
         .build()
 }
 
