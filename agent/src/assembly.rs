@@ -140,6 +140,7 @@ impl Shared {
             outbox: Arc::clone(&self.outbox),
             readiness: Arc::clone(&self.readiness),
             health: Arc::clone(&self.health),
+            economics: Arc::clone(&self.economics),
             gpus: self.gpus.subscribe(),
             host: self.host.subscribe(),
             connection: self.connection.clone(),

@@ -17,6 +17,7 @@ use crate::{
         host::HostSample,
         nvml::{GpuSample, Gpus},
     },
+    economics::Economics,
     health::{Finding, Health},
     machine::{self, Machine},
     outbox::Outbox,
@@ -73,6 +74,7 @@ pub struct Heartbeat {
     pub outbox: Arc<Outbox>,
     pub readiness: Arc<Readiness>,
     pub health: Arc<Health>,
+    pub economics: Arc<Economics>,
     pub gpus: watch::Receiver<Option<Gpus>>,
     pub host: watch::Receiver<Option<HostSample>>,
     pub connection: watch::Sender<Connection>,
@@ -213,6 +215,7 @@ impl Heartbeat {
             slots: self.slots.reported(),
             attempts: self.attempts(),
             health: self.health.findings().iter().filter_map(Finding::report).collect(),
+            electricity: self.economics.electricity(),
         }
     }
 

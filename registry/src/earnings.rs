@@ -1,6 +1,7 @@
 //! What work earns: the ledger, the figures that providers see, and the history of their attempts.
 
 mod check;
+pub(crate) mod electricity;
 mod filter;
 mod history;
 mod period;

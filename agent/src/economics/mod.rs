@@ -12,6 +12,7 @@ use std::{
 };
 
 use jiff::Zoned;
+use pictor_protocol::{Electricity, Micros, UnixMillis};
 
 use crate::durable;
 
@@ -75,6 +76,22 @@ impl Economics {
             self.save();
         }
         self.lock().shown.clone()
+    }
+
+    /// What electricity has cost so far, for the registry; `None` until a price is known.
+    pub fn electricity(&self) -> Option<Electricity> {
+        let currency = self.settings.currency.clone()?;
+        let cost = self.lock().shown.costs.get(&currency)?.electricity?;
+        let exchange = self.settings.exchange.as_ref();
+        // Far below what a float holds exactly.
+        #[allow(clippy::cast_possible_truncation)]
+        let whole = |number: f64| number.round() as i64;
+        Some(Electricity {
+            currency,
+            cost_micros: Micros(whole(cost * 1e6)),
+            exchange_rate: exchange.map(|exchange| exchange.rate),
+            exchange_rate_at: exchange.map(|exchange| UnixMillis(whole(exchange.at_seconds * 1e3))),
+        })
     }
 
     /// Keeps the totals for the next start.

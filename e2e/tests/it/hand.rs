@@ -70,6 +70,7 @@ impl Hand {
             }],
             attempts: held.iter().copied().map(report).collect(),
             health: Vec::new(),
+            electricity: None,
         };
         let heartbeat = serde_json::to_value(heartbeat).expect("JSON");
         let response = network.call(&self.token, Method::POST, "/v1/agent/heartbeat", Some(heartbeat)).await;

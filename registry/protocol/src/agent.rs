@@ -3,7 +3,7 @@ use utoipa::ToSchema;
 
 use crate::{
     AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotReason,
-    SlotStatus, TaskId, WorkerName,
+    SlotStatus, TaskId, UnixMillis, WorkerName,
 };
 
 /// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
@@ -36,6 +36,20 @@ pub struct HeartbeatRequest {
     /// What the agent finds wrong with its machine.
     #[serde(default)]
     pub health: Vec<HealthFinding>,
+    /// What its electricity cost; null where the owner told no price.
+    #[serde(default)]
+    pub electricity: Option<Electricity>,
+}
+
+/// What a machine's electricity has cost its owner, all time, in the owner's currency.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Electricity {
+    pub currency: String,
+    pub cost_micros: Micros,
+    /// Units of that currency for one of the network's, as the owner told; null where it is not known.
+    pub exchange_rate: Option<f64>,
+    /// The day on which it was true.
+    pub exchange_rate_at: Option<UnixMillis>,
 }
 
 /// Something that is wrong with a worker, and what to do about it.

@@ -42,8 +42,30 @@ pub struct SeriesPoint {
     pub failed: i64,
 }
 
+/// What electricity cost in one currency.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ElectricitySum {
+    pub currency: String,
+    pub cost_micros: Micros,
+    /// The newest rate that an agent told: units of this currency for one of the network's.
+    pub exchange_rate: Option<f64>,
+    /// The day on which it was true.
+    pub exchange_rate_at: Option<UnixMillis>,
+}
+
+/// What the electricity of the workers that tell it cost in the range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ElectricityCost {
+    /// One entry a currency: two are never added.
+    pub sums: Vec<ElectricitySum>,
+    /// All of it in the network's currency, each quarter hour at the rate of its time; null where a rate is missing.
+    pub cost_micros: Option<Micros>,
+    /// Earnings less that; null where a rate is missing.
+    pub net_micros: Option<Micros>,
+}
+
 /// `GET /v1/summary`, `/v1/earnings` and `/v1/workers/{id}/statistics`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Earnings {
     pub currency: String,
     /// Posted rewards in the range.
@@ -55,6 +77,8 @@ pub struct Earnings {
     /// What was ever sent to its wallet.
     pub paid_out_micros: Micros,
     pub points: i64,
+    /// Null where no worker tells what its electricity costs.
+    pub electricity: Option<ElectricityCost>,
     pub tasks: TaskCounts,
     pub series: Vec<SeriesPoint>,
 }

@@ -23,11 +23,11 @@ mod worker;
 
 pub use account::{Account, CreatedToken, Me, NewToken, Token};
 pub use agent::{
-    AttemptEnded, AttemptReport, CompleteRequest, Earned, FailRequest, HealthFinding, HeartbeatRequest,
-    HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,
-    StoredFrame,
+    AttemptEnded, AttemptReport, CompleteRequest, Earned, Electricity, FailRequest, HealthFinding,
+    HeartbeatRequest, HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest,
+    ReportedSlot, StoredFrame,
 };
-pub use earnings::{Earnings, SeriesPoint, TaskCounts};
+pub use earnings::{Earnings, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;

@@ -58,7 +58,7 @@ where
             }
         }
         watch.looks += 1;
-        if watch.looks % CHECK_EVERY == 0 {
+        if watch.looks.is_multiple_of(CHECK_EVERY) {
             watch.visitor.session = find_session(&watch.app, watch.visitor.cookie()).await.ok()?;
         }
         let parts = (watch.render)(watch.app.clone(), watch.visitor.clone()).await.ok()?;

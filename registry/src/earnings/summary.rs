@@ -5,6 +5,7 @@ use pictor_protocol::{
 };
 use sqlx::AnyConnection;
 
+use super::electricity;
 use super::filter::{Filter, Of};
 use super::period::{Period, PeriodQuery, QUARTER_MILLIS};
 use super::store::{self, Book};
@@ -65,22 +66,17 @@ async fn answer(app: &App, of: Of, holder: Option<AccountId>, query: &PeriodQuer
     let period = query.period(app.clock.now())?;
     let mut conn = app.db.read().await?;
     let rewards = rewards(of);
+    let select = "SELECT CAST(SUM(amount_micros) AS BIGINT) FROM transfers";
+    let earnings_micros = Micros(sum(&mut conn, select, rewards.clone(), &period).await?);
     Ok(Json(Earnings {
         currency: app.settings.currency.clone(),
-        earnings_micros: Micros(
-            sum(
-                &mut conn,
-                "SELECT CAST(SUM(amount_micros) AS BIGINT) FROM transfers",
-                rewards.clone(),
-                &period,
-            )
-            .await?,
-        ),
+        earnings_micros,
         // Rewards are posted with the completion: until audits hold some back, none waits.
         pending_micros: Micros::ZERO,
         balance_micros: held(&mut conn, holder).await?,
         paid_out_micros: paid_out(&mut conn, holder).await?,
         points: sum(&mut conn, "SELECT CAST(SUM(points) AS BIGINT) FROM points", owned(of), &period).await?,
+        electricity: electricity::of(&mut conn, owned(of), &period, earnings_micros).await?,
         tasks: task_counts(&mut conn, of, &period).await?,
         series: series(&mut conn, of, rewards, &period).await?,
     }))

@@ -75,6 +75,11 @@ fn check(report: &HeartbeatRequest) -> Result<()> {
     if let Some((field, _)) = texts.iter().find(|(_, text)| text.len() > TEXT_CHARS_MAX) {
         return Err(Error::Invalid(format!("{field} is longer than {TEXT_CHARS_MAX} bytes")));
     }
+    if report.electricity.as_ref().is_some_and(|told| !earnings::electricity::is_sound(told)) {
+        return Err(Error::Invalid(
+            "electricity: a currency of three capital letters, a cost that is not negative and a rate above 0".to_owned(),
+        ));
+    }
     let reasons = report.slots.iter().map(|slot| slot.reasons.len()).max().unwrap_or(0);
     let lists = [
         ("blender", report.blender.len(), LIST_ITEMS_MAX),

@@ -13,6 +13,7 @@ use sqlx::any::AnyRow;
 use super::store;
 use crate::App;
 use crate::db::Db;
+use crate::earnings;
 use crate::error::{Error, Result};
 
 const WRITE_SECONDS: u64 = 5;
@@ -232,14 +233,18 @@ pub(super) async fn write_one(app: &App, worker_id: WorkerId) -> Result<()> {
 }
 
 async fn write(app: &App, batch: Vec<(WorkerId, Seen)>) -> Result<()> {
-    let (batch, now, points) = (Arc::new(batch), app.clock.now(), app.settings.points_per_hour);
+    let (batch, now, settings) = (Arc::new(batch), app.clock.now(), app.settings.clone());
     let written = batch.clone();
     app.db
         .write(move |conn| {
-            let batch = batch.clone();
+            let (batch, settings) = (batch.clone(), settings.clone());
             Box::pin(async move {
                 for (worker_id, seen) in batch.iter() {
-                    store::write_seen(conn, *worker_id, seen, points, now).await?;
+                    store::write_seen(conn, *worker_id, seen, settings.points_per_hour, now).await?;
+                    if let Some(told) = &seen.report.electricity {
+                        let (at, currency) = (seen.last_heartbeat_at, &settings.currency);
+                        earnings::electricity::record(conn, *worker_id, told, currency, at).await?;
+                    }
                 }
                 Ok(())
             })

@@ -12,6 +12,7 @@ mod access;
 mod backup;
 mod discovery;
 mod earnings;
+mod electricity;
 mod jobs;
 mod lease;
 mod ledger;

@@ -1,0 +1,135 @@
+//! What workers' electricity costs their owners: told by agents, beside the ledger and never part of it.
+
+use pictor_protocol::{Electricity, ElectricityCost, ElectricitySum, Micros, UnixMillis, WorkerId};
+use sqlx::AnyConnection;
+
+use super::filter::Filter;
+use super::period::{Period, QUARTER_MILLIS};
+use crate::error::Result;
+
+/// What can be counted with.
+pub(crate) fn is_sound(told: &Electricity) -> bool {
+    let is_currency = told.currency.len() == 3 && told.currency.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_currency
+        && told.cost_micros >= Micros::ZERO
+        && told.exchange_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0)
+}
+
+/// Adds what was used since the total told before. The first total, and one in another currency, is where
+/// counting begins; a smaller one is an agent that lost its file. Said again, nothing is added.
+pub(crate) async fn record(
+    conn: &mut AnyConnection,
+    worker_id: WorkerId,
+    told: &Electricity,
+    network_currency: &str,
+    at: UnixMillis,
+) -> Result<()> {
+    let before: Option<(String, Option<String>, Option<i64>)> = sqlx::query_as(
+        "SELECT account_id, electricity_currency, electricity_micros FROM workers
+         WHERE id = $1 AND last_heartbeat_at = $2 AND archived_at IS NULL",
+    )
+    .bind(worker_id.to_string())
+    .bind(at.0)
+    .fetch_optional(&mut *conn)
+    .await?;
+    // A later heartbeat was written already.
+    let Some((account_id, currency, micros)) = before else { return Ok(()) };
+    let counted = micros.filter(|_| currency.as_deref() == Some(&told.currency));
+    if counted == Some(told.cost_micros.0) {
+        return Ok(());
+    }
+    sqlx::query("UPDATE workers SET electricity_currency = $2, electricity_micros = $3 WHERE id = $1")
+        .bind(worker_id.to_string())
+        .bind(told.currency.clone())
+        .bind(told.cost_micros.0)
+        .execute(&mut *conn)
+        .await?;
+    let cost = counted.map_or(0, |counted| told.cost_micros.0 - counted);
+    if cost <= 0 {
+        return Ok(());
+    }
+    let network = in_network_currency(cost, told, network_currency);
+    sqlx::query(
+        "INSERT INTO electricity (worker_id, account_id, quarter, currency, cost_micros, network_micros, unrated_micros,
+             exchange_rate, exchange_rate_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (worker_id, quarter, currency) DO UPDATE SET
+             cost_micros = electricity.cost_micros + excluded.cost_micros,
+             network_micros = electricity.network_micros + excluded.network_micros,
+             unrated_micros = electricity.unrated_micros + excluded.unrated_micros,
+             exchange_rate = COALESCE(excluded.exchange_rate, electricity.exchange_rate),
+             exchange_rate_at = COALESCE(excluded.exchange_rate_at, electricity.exchange_rate_at)",
+    )
+    .bind(worker_id.to_string())
+    .bind(account_id)
+    .bind(at.0 / QUARTER_MILLIS)
+    .bind(told.currency.clone())
+    .bind(cost)
+    .bind(network.unwrap_or(0))
+    .bind(if network.is_some() { 0 } else { cost })
+    .bind(told.exchange_rate.map(|rate| rate.to_string()))
+    .bind(told.exchange_rate_at.map(|at| at.0))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An estimate from an owner's own rate; the ledger never sees it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+fn in_network_currency(micros: i64, told: &Electricity, network_currency: &str) -> Option<i64> {
+    if told.currency == network_currency {
+        return Some(micros);
+    }
+    told.exchange_rate.map(|rate| (micros as f64 / rate).round() as i64)
+}
+
+/// What electricity cost in the period, by currency; `None` where no worker tells it.
+/// Quarter hours count whole, to the side on which they begin.
+pub(super) async fn of(
+    conn: &mut AnyConnection,
+    mut owned: Filter,
+    period: &Period,
+    earnings: Micros,
+) -> Result<Option<ElectricityCost>> {
+    if let Some(from) = period.from {
+        owned.integer("quarter >= $?", from.0 / QUARTER_MILLIS);
+    }
+    owned.integer("quarter <= $?", period.to.0 / QUARTER_MILLIS);
+    let by_currency: Vec<(String, i64, i64, i64)> = owned
+        .query(
+            "SELECT currency, CAST(SUM(cost_micros) AS BIGINT), CAST(SUM(network_micros) AS BIGINT),
+                    CAST(SUM(unrated_micros) AS BIGINT) FROM electricity",
+            "GROUP BY currency ORDER BY currency",
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+    if by_currency.is_empty() {
+        return Ok(None);
+    }
+    let has_rates = by_currency.iter().all(|(_, _, _, unrated)| *unrated == 0);
+    let cost = Micros(by_currency.iter().map(|(_, _, network, _)| network).sum());
+    let mut sums = Vec::with_capacity(by_currency.len());
+    for (currency, cost, _, _) in by_currency {
+        let (exchange_rate, exchange_rate_at) = newest_rate(conn, owned.clone(), &currency).await?;
+        sums.push(ElectricitySum { currency, cost_micros: Micros(cost), exchange_rate, exchange_rate_at });
+    }
+    Ok(Some(ElectricityCost {
+        sums,
+        cost_micros: has_rates.then_some(cost),
+        net_micros: has_rates.then_some(earnings - cost),
+    }))
+}
+
+async fn newest_rate(
+    conn: &mut AnyConnection,
+    mut owned: Filter,
+    currency: &str,
+) -> Result<(Option<f64>, Option<UnixMillis>)> {
+    owned.text("exchange_rate IS NOT NULL AND currency = $?", currency);
+    let newest: Vec<(String, Option<i64>)> = owned
+        .limited("SELECT exchange_rate, exchange_rate_at FROM electricity", "ORDER BY quarter DESC", 1)
+        .fetch_all(conn)
+        .await?;
+    let Some((rate, at)) = newest.into_iter().next() else { return Ok((None, None)) };
+    Ok((Some(rate.parse().map_err(anyhow::Error::from)?), at.map(UnixMillis)))
+}
