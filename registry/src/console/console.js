@@ -6,19 +6,25 @@ document.cookie = `pictor_zone=${encodeURIComponent(Intl.DateTimeFormat().resolv
 
 // <main data-live="/path">: parts of the page come as {element id: HTML} and take the place of what was there.
 // What has the focus, or is selected, stays: only elements whose HTML differs are written.
-function watch(main) {
-  const source = new EventSource(main.dataset.live);
-  source.onmessage = (event) => {
-    for (const [id, html] of Object.entries(JSON.parse(event.data))) {
-      const element = document.getElementById(id);
-      if (element && !element.contains(document.activeElement) && element.dataset.html !== html) {
-        element.innerHTML = html;
-        element.dataset.html = html;
-        refreshAges();
-      }
+let source;
+function write(event) {
+  for (const [id, html] of Object.entries(JSON.parse(event.data))) {
+    const element = document.getElementById(id);
+    if (element && !element.contains(document.activeElement) && element.dataset.html !== html) {
+      element.innerHTML = html;
+      element.dataset.html = html;
     }
-  };
-  addEventListener("pagehide", () => source.close(), { once: true });
+  }
+  refreshAges();
+}
+
+// Only a page that is looked at is watched: browsers open few connections to one server, all tabs together.
+function watch() {
+  source?.close();
+  const { live } = document.querySelector("main").dataset;
+  if (!live || document.hidden) return;
+  source = new EventSource(live);
+  source.onmessage = write;
 }
 
 // <time data-ages>: "3 min ago" goes on by itself.
@@ -43,6 +49,8 @@ function searchAsYouType(form) {
       if (!answer.ok || answer.redirected) { location.assign(url); return; }
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       document.getElementById(target).replaceWith(document.adoptNode(page.getElementById(target)));
+      Object.assign(document.querySelector("main").dataset, page.querySelector("main").dataset);
+      watch();
       history.replaceState(null, "", url);
       document.dispatchEvent(new Event("results"));
     } catch (error) {
@@ -64,7 +72,10 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-for (const main of document.querySelectorAll("[data-live]")) watch(main);
+watch();
+document.addEventListener("visibilitychange", watch);
+addEventListener("pagehide", () => source?.close());
+addEventListener("pageshow", (event) => { if (event.persisted) watch(); });
 for (const form of document.querySelectorAll("form[data-search]")) searchAsYouType(form);
 // Buttons that only a script can serve are hidden without one.
 for (const element of document.querySelectorAll("[data-script]")) element.hidden = false;

@@ -11,7 +11,8 @@ use axum_extra::extract::cookie::CookieJar;
 use pictor_protocol::Problem;
 use url::form_urlencoded;
 
-use super::{Page, Visitor, render, visitor};
+use super::visitor::{FLASH_COOKIE, no_flash};
+use super::{Page, Visitor, render};
 use crate::App;
 use crate::error::Error;
 
@@ -45,20 +46,23 @@ where
     let is_get = request.method() == Method::GET;
     let location = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let wants_page = is_navigation(request.headers());
-    let had_flash = CookieJar::from_headers(request.headers()).get("pictor_flash").is_some();
-    let (mut parts, body) = request.into_parts();
-    let visitor = if wants_page { Visitor::from_request_parts(&mut parts, app).await.ok() } else { None };
+    let had_flash = CookieJar::from_headers(request.headers()).get(FLASH_COOKIE).is_some();
+    let (parts, body) = request.into_parts();
+    let mut asked = parts.clone();
     let response = answer(Request::from_parts(parts, body)).await;
     let shows_page = response.status().is_success() && is_html(&response);
     let mut response = match response.extensions().get::<Problem>().cloned() {
         Some(problem) if problem.status == StatusCode::UNAUTHORIZED && wants_page => {
             sign_in(is_get, &location)
         }
-        Some(problem) if wants_page => error_page(app, visitor.as_ref(), problem),
+        Some(problem) if wants_page => {
+            let visitor = Visitor::from_request_parts(&mut asked, app).await.ok();
+            error_page(app, visitor.as_ref(), problem)
+        }
         _ => response,
     };
     if had_flash && shows_page {
-        add_cookie(&mut response, &visitor::no_flash());
+        add_cookie(&mut response, &no_flash());
     }
     secure(response)
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub(super) const SESSION_COOKIE: &str = "pictor_session";
 /// The browser's time zone, told by the script.
 const ZONE_COOKIE: &str = "pictor_zone";
-const FLASH_COOKIE: &str = "pictor_flash";
+pub(super) const FLASH_COOKIE: &str = "pictor_flash";
 
 /// A person signed in, and what their browser said with this request.
 #[derive(Debug, Clone)]
