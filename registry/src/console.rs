@@ -11,6 +11,7 @@ mod login;
 mod page;
 pub mod text;
 mod visitor;
+mod workers;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -30,6 +31,7 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/", get(login::home))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
+        .merge(workers::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

@@ -33,6 +33,7 @@ pub mod error;
 pub mod jobs;
 pub mod metrics;
 pub mod peer;
+pub mod spreadsheet;
 pub mod tasks;
 pub mod tenant;
 pub mod trace;

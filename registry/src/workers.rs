@@ -1,6 +1,8 @@
 //! Workers: setup, config files, status, and the heartbeats of their agents.
 
+mod bulk;
 mod heartbeat;
+mod list;
 mod presence;
 pub mod store;
 mod view;
@@ -8,35 +10,33 @@ mod view;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pictor_protocol::{
-    AccountId, DesiredState, List, NewWorker, PatchWorker, Scope, TokenId, Worker, WorkerConfig, WorkerId,
-    WorkerName, WorkerStatus,
+    AccountId, DesiredState, NewWorker, PatchWorker, Scope, TokenId, Worker, WorkerConfig, WorkerId,
+    WorkerName,
 };
-use serde::Deserialize;
 use sqlx::AnyConnection;
-use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
 use crate::accounts::store::{NewTokenRow, add_worker_token, revoke_worker_tokens};
-use crate::auth::{self, Agent, Provider};
-use crate::error::{Error, Json, Path, Query, Result};
+use crate::auth::{self, Agent, Caller, Provider};
+use crate::earnings::store::earned_of;
+use crate::error::{Error, Json, Path, Result};
 use crate::tasks;
 
+pub use bulk::{bulk, names};
+pub use list::{ListQuery, Listed, Order, Sort, TagTotal, csv, list, totals_by_tag};
 pub use presence::{Presence, Seen, presence_loop, write_presence};
 pub use view::Standing;
 
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 const TAGS_MAX: usize = 32;
 const TAG_CHARS_MAX: usize = 64;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(create, list))
+        .routes(routes!(create, list::get))
+        .routes(routes!(bulk::post))
         .routes(routes!(get, patch, delete))
         .routes(routes!(config))
         .routes(routes!(heartbeat::heartbeat))
@@ -70,6 +70,13 @@ async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> R
     Ok(Standing::new(row, seen, held, app.clock.now(), app.settings.offline_after_seconds()))
 }
 
+/// One worker, if this owner has it; operators, `None`, see each.
+pub async fn worker(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Worker> {
+    let standing = standing(app, worker_id, owner).await?;
+    let earned = earned_of(&mut *app.db.read().await?, &[worker_id]).await?;
+    Ok(standing.worker(earned.get(&worker_id).copied().unwrap_or_default()))
+}
+
 /// Registers a worker; its config file is the next thing to fetch.
 #[utoipa::path(post, path = "/v1/workers", request_body = NewWorker, responses((status = 201, body = Worker)))]
 async fn create(
@@ -77,117 +84,19 @@ async fn create(
     Provider(caller): Provider,
     Json(new): Json<NewWorker>,
 ) -> Result<(StatusCode, Json<Worker>)> {
-    let (id, account_id, now) = (app.clock.id(WorkerId::from_parts), caller.account_id, app.clock.now());
+    let id = add(&app, caller.account_id, new.name).await?;
+    Ok((StatusCode::CREATED, Json(worker(&app, id, Some(caller.account_id)).await?)))
+}
+
+pub async fn add(app: &App, account_id: AccountId, name: WorkerName) -> Result<WorkerId> {
+    let (id, now) = (app.clock.id(WorkerId::from_parts), app.clock.now());
     app.db
         .write(move |conn| {
-            let name = new.name.clone();
+            let name = name.clone();
             Box::pin(async move { store::create(conn, id, account_id, &name, now).await })
         })
         .await?;
-    Ok((StatusCode::CREATED, Json(standing(&app, id, Some(account_id)).await?.worker())))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Sort {
-    #[default]
-    Name,
-    /// What needs attention first.
-    Status,
-    CreatedAt,
-    UpdatedAt,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Order {
-    #[default]
-    Asc,
-    Desc,
-}
-
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// A part of a name, an id, a GPU's name or UUID, an IP address or a tag.
-    search: Option<String>,
-    /// Statuses, separated by commas.
-    status: Option<String>,
-    /// Workers that carry this tag.
-    tag: Option<String>,
-    #[serde(default)]
-    #[param(inline)]
-    sort: Sort,
-    #[serde(default)]
-    #[param(inline)]
-    order: Order,
-    /// At most 1,000; 100 unless given.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// The caller's workers; an operator's are the whole network's.
-#[utoipa::path(get, path = "/v1/workers", params(ListQuery), responses((status = 200, body = List<Worker>)))]
-async fn list(
-    State(app): State<App>,
-    Provider(caller): Provider,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<List<Worker>>> {
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    let statuses = statuses(query.status.as_deref())?;
-    let after = query.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(position).transpose()?;
-    let descending = query.order == Order::Desc;
-    let mut found: Vec<((String, String), Standing)> = standings(&app, caller.account_filter())
-        .await?
-        .into_iter()
-        .filter(|standing| statuses.is_empty() || statuses.contains(&standing.status))
-        .filter(|standing| matches(standing, query.search.as_deref(), query.tag.as_deref()))
-        .map(|standing| ((view::sort_text(&standing, query.sort), standing.row.id.to_string()), standing))
-        .filter(|(key, _)| after.as_ref().is_none_or(|after| view::compare(key, after, descending).is_gt()))
-        .collect();
-    found.sort_by(|(left, _), (right, _)| view::compare(left, right, descending));
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next_cursor = found.last().filter(|_| more).map(|(key, _)| cursor(key)).transpose()?;
-    Ok(Json(List { items: found.iter().map(|(_, standing)| standing.worker()).collect(), next_cursor }))
-}
-
-fn statuses(text: Option<&str>) -> Result<Vec<WorkerStatus>> {
-    let words = text.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
-    words.map(|word| word.parse().map_err(|error| Error::Invalid(format!("status: {error}")))).collect()
-}
-
-fn matches(standing: &Standing, search: Option<&str>, tag: Option<&str>) -> bool {
-    if tag.is_some_and(|tag| !tag.is_empty() && !standing.row.tags.iter().any(|own| own == tag)) {
-        return false;
-    }
-    let search = search.unwrap_or_default().trim().to_lowercase();
-    let hit = |text: &str| text.to_lowercase().contains(&search);
-    let row = &standing.row;
-    if hit(row.name.as_str()) || hit(&row.id.to_string()) || row.tags.iter().any(|tag| hit(tag)) {
-        return true;
-    }
-    standing.seen.as_ref().is_some_and(|seen| {
-        let gpu = |gpu: &pictor_protocol::Gpu| hit(&gpu.uuid) || gpu.name.as_deref().is_some_and(hit);
-        seen.ip.is_some_and(|ip| hit(&ip.to_string()))
-            || seen.report.local_ip.as_deref().is_some_and(hit)
-            || seen.report.gpus.iter().any(gpu)
-    })
-}
-
-/// A cursor is the place after the last item, so that a list which changes meanwhile skips nothing.
-fn cursor(key: &(String, String)) -> Result<String> {
-    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(key).map_err(anyhow::Error::from)?))
-}
-
-fn position(cursor: &str) -> Result<(String, String)> {
-    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
-    decoded.ok_or_else(|| Error::Invalid("cursor is not one that this list gave".to_owned()))
+    Ok(id)
 }
 
 /// One worker.
@@ -197,7 +106,7 @@ async fn get(
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
 ) -> Result<Json<Worker>> {
-    Ok(Json(standing(&app, id, caller.account_filter()).await?.worker()))
+    Ok(Json(worker(&app, id, caller.account_filter()).await?))
 }
 
 /// Changes name, tags or desired state; what is absent stays.
@@ -214,12 +123,13 @@ async fn patch(
     Path(id): Path<WorkerId>,
     Json(change): Json<PatchWorker>,
 ) -> Result<Json<Worker>> {
-    let change = PatchWorker { tags: change.tags.map(tags).transpose()?, ..change };
     apply(&app, id, caller.account_filter(), change).await?;
-    Ok(Json(standing(&app, id, caller.account_filter()).await?.worker()))
+    Ok(Json(worker(&app, id, caller.account_filter()).await?))
 }
 
-async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: PatchWorker) -> Result<()> {
+/// Changes a worker of this owner's.
+pub async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: PatchWorker) -> Result<()> {
+    let change = PatchWorker { tags: change.tags.map(tags).transpose()?, ..change };
     let (now, activates) = (app.clock.now(), change.desired == Some(DesiredState::Active));
     app.db
         .write(move |conn| {
@@ -272,9 +182,14 @@ async fn delete(
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
 ) -> Result<StatusCode> {
-    let (owner, now) = (caller.account_filter(), app.clock.now());
+    archive(&app, id, caller.account_filter()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn archive(app: &App, id: WorkerId, owner: Option<AccountId>) -> Result<()> {
+    let now = app.clock.now();
     // What it last reported belongs to its history.
-    presence::write_one(&app, id).await?;
+    presence::write_one(app, id).await?;
     app.db
         .write(move |conn| {
             Box::pin(async move {
@@ -287,7 +202,7 @@ async fn delete(
         .await?;
     app.presence.forget(id);
     app.wakeup.task_pending();
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 /// The worker's config file with a new token. The machine that uses the worker now is disconnected when
@@ -303,6 +218,11 @@ async fn config(
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
 ) -> Result<Response> {
+    config_file(&app, &caller, id).await
+}
+
+/// The download, with a new token.
+pub async fn config_file(app: &App, caller: &Caller, id: WorkerId) -> Result<Response> {
     caller.require_full()?;
     let row = store::get(&mut *app.db.read().await?, id, caller.account_filter()).await?;
     let (secret, now) = (auth::new_token(&app.clock), app.clock.now());
@@ -348,5 +268,5 @@ async fn rename(State(app): State<App>, agent: Agent, Json(new): Json<NewWorker>
     let name: WorkerName = new.name;
     let change = PatchWorker { name: Some(name), ..PatchWorker::default() };
     apply(&app, agent.worker_id, Some(agent.account_id), change).await?;
-    Ok(Json(standing(&app, agent.worker_id, Some(agent.account_id)).await?.worker()))
+    Ok(Json(worker(&app, agent.worker_id, Some(agent.account_id)).await?))
 }

@@ -43,6 +43,7 @@ pub use status::{
 };
 pub use time::UnixMillis;
 pub use worker::{
-    BlenderInstall, Cpu, Gpu, NewWorker, PatchWorker, Slot, SlotReason, Worker, WorkerConfig, WorkerName,
+    BlenderInstall, BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, Cpu, Gpu, NewWorker,
+    PatchWorker, Slot, SlotReason, Worker, WorkerConfig, WorkerFilter, WorkerList, WorkerName,
     WorkerNameError,
 };

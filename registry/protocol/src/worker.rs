@@ -7,8 +7,8 @@ use url::Url;
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, DesiredState, HealthFinding, JobId, OfflineReason, SlotStatus, TaskId, UnixMillis, WorkerId,
-    WorkerStatus,
+    AttemptId, DesiredState, HealthFinding, JobId, Micros, OfflineReason, SlotStatus, TaskId, UnixMillis,
+    WorkerId, WorkerStatus,
 };
 
 /// What an owner calls a worker: 1 to 64 characters that are printable and name one file.
@@ -181,6 +181,82 @@ pub struct Worker {
     pub health: Vec<HealthFinding>,
     /// The first busy slot's task.
     pub task: Option<Slot>,
+    /// Posted rewards of all time.
+    pub earnings_micros: Micros,
+    /// Of all time.
+    pub points: i64,
+}
+
+/// `GET /v1/workers`: a page, and how many there are on all of them.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WorkerList {
+    pub items: Vec<Worker>,
+    pub next_cursor: Option<String>,
+    pub total: u64,
+}
+
+/// What is done to many workers at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkAction {
+    Pause,
+    Resume,
+    Drain,
+    Tag,
+    Untag,
+    Delete,
+}
+
+/// `POST /v1/workers/bulk`: either `ids`, or a `filter` as the list has it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BulkRequest {
+    #[serde(default)]
+    pub ids: Option<Vec<WorkerId>>,
+    #[serde(default)]
+    pub filter: Option<WorkerFilter>,
+    pub action: BulkAction,
+    /// Of `tag` and `untag`.
+    #[serde(default)]
+    pub tag: Option<String>,
+    /// How many workers somebody confirmed this for: with another number of them nothing is done.
+    #[serde(default)]
+    pub expected: Option<u64>,
+}
+
+/// Which workers of a list are meant.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerFilter {
+    #[serde(default)]
+    pub search: Option<String>,
+    #[serde(default)]
+    pub status: Option<String>,
+    #[serde(default)]
+    pub tag: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkOutcome {
+    Done,
+    Refused,
+}
+
+/// What an action on many came to for one of them.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BulkResult {
+    pub id: WorkerId,
+    /// Null where there is no such worker.
+    pub name: Option<WorkerName>,
+    pub result: BulkOutcome,
+    /// Why it was refused.
+    pub detail: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BulkResponse {
+    pub results: Vec<BulkResult>,
 }
 
 #[cfg(test)]

@@ -118,18 +118,31 @@ pub fn percent_or_unknown(ratio: &Option<f64>) -> String {
 }
 
 pub fn bytes(size: &u64) -> String {
+    let (scale, unit) = scale_of(*size);
+    format!("{} {unit}", scaled(*size, scale))
+}
+
+/// `20 of 128 GiB`: both in the unit of the whole.
+pub fn part_of(part: u64, whole: u64) -> String {
+    let (scale, unit) = scale_of(whole);
+    format!("{} of {} {unit}", scaled(part, scale), scaled(whole, scale))
+}
+
+fn scale_of(size: u64) -> (f64, &'static str) {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = *size as f64;
+    let mut scale = 1.0;
     let mut unit = 0;
-    while value >= 1_024.0 && unit + 1 < UNITS.len() {
-        value /= 1_024.0;
+    while size as f64 / scale >= 1_024.0 && unit + 1 < UNITS.len() {
+        scale *= 1_024.0;
         unit += 1;
     }
-    if unit == 0 || value >= 100.0 {
-        format!("{value:.0} {}", UNITS[unit])
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
+    (scale, UNITS[unit])
+}
+
+/// One place after the point, where it is not 0.
+fn scaled(size: u64, scale: f64) -> String {
+    let text = format!("{:.1}", size as f64 / scale);
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
 pub fn bytes_or_unknown(size: &Option<u64>) -> String {
@@ -150,7 +163,7 @@ mod tests {
     use jiff::tz::TimeZone;
     use pictor_protocol::{Micros, UnixMillis};
 
-    use super::{Moment, bytes, duration, money, thousands};
+    use super::{Moment, bytes, duration, money, part_of, thousands};
 
     #[test]
     fn figures_read_one_way() {
@@ -160,7 +173,8 @@ mod tests {
         assert_eq!(money(&Micros(40), "EUR"), format!("{} EUR", Micros(40)));
         assert_eq!(thousands(-1_000_000), "−1\u{202f}000\u{202f}000");
         assert_eq!(duration(&3_725.0), "1 h 2 min");
-        assert_eq!(bytes(&(25_769_803_776)), "24.0 GiB");
+        assert_eq!(bytes(&(25_769_803_776)), "24 GiB");
+        assert_eq!(part_of(1_610_612_736, 25_769_803_776), "1.5 of 24 GiB");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The double-entry ledger. Rows are only ever inserted, each under a key that names its cause, so that
 //! a cause said twice moves its money once.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use pictor_protocol::{
@@ -9,7 +10,11 @@ use pictor_protocol::{
 use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
 
+use super::filter::Filter;
 use crate::error::{Error, Result};
+
+/// How many workers one statement names.
+const EARNED_AT_ONCE: usize = 500;
 
 /// One side of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,6 +285,37 @@ pub async fn earned(conn: &mut AnyConnection, worker_id: WorkerId, currency: &st
     .fetch_one(&mut *conn)
     .await?;
     Ok(Earned { currency: currency.to_owned(), earnings_micros: Micros(earnings), points })
+}
+
+/// What each of these workers has earned, all time: money and points. Those that earned nothing are not among them.
+pub async fn earned_of(
+    conn: &mut AnyConnection,
+    workers: &[WorkerId],
+) -> Result<HashMap<WorkerId, (Micros, i64)>> {
+    let mut earned: HashMap<WorkerId, (Micros, i64)> = HashMap::with_capacity(workers.len());
+    for some in workers.chunks(EARNED_AT_ONCE) {
+        let mut filter = Filter::default();
+        filter.one_of("worker_id", some);
+        let points: Vec<(String, i64)> = filter
+            .query("SELECT worker_id, CAST(SUM(points) AS BIGINT) FROM points", "GROUP BY worker_id")
+            .fetch_all(&mut *conn)
+            .await?;
+        filter.text("kind = $?", TransferKind::Reward.as_str());
+        let rewards: Vec<(String, i64)> = filter
+            .query(
+                "SELECT worker_id, CAST(SUM(amount_micros) AS BIGINT) FROM transfers",
+                "GROUP BY worker_id",
+            )
+            .fetch_all(&mut *conn)
+            .await?;
+        for (worker, micros) in rewards {
+            earned.entry(worker.parse().map_err(anyhow::Error::from)?).or_default().0 = Micros(micros);
+        }
+        for (worker, count) in points {
+            earned.entry(worker.parse().map_err(anyhow::Error::from)?).or_default().1 = count;
+        }
+    }
+    Ok(earned)
 }
 
 /// Counts points once per `key`; `false` when they were counted before, or are none.

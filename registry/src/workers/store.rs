@@ -22,6 +22,7 @@ pub struct WorkerRow {
     pub desired: DesiredState,
     pub created_at: UnixMillis,
     pub updated_at: UnixMillis,
+    pub account_name: String,
     /// Where the payouts of its account go.
     pub wallet_address: Option<String>,
 }
@@ -69,7 +70,8 @@ pub async fn create(
 /// Every worker that is not archived, of one account or of all.
 pub async fn list(conn: &mut AnyConnection, owner: Option<AccountId>) -> Result<Vec<WorkerRow>> {
     let rows = sqlx::query(
-        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address
+        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address,
+                a.name AS account_name
          FROM workers w JOIN accounts a ON a.id = w.account_id
          WHERE w.archived_at IS NULL AND w.account_id = COALESCE($1, w.account_id)",
     )
@@ -82,7 +84,8 @@ pub async fn list(conn: &mut AnyConnection, owner: Option<AccountId>) -> Result<
 /// One worker that is not archived; `NotFound` also when it is another account's.
 pub async fn get(conn: &mut AnyConnection, id: WorkerId, owner: Option<AccountId>) -> Result<WorkerRow> {
     let row = sqlx::query(
-        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address
+        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address,
+                a.name AS account_name
          FROM workers w JOIN accounts a ON a.id = w.account_id
          WHERE w.id = $1 AND w.archived_at IS NULL AND w.account_id = COALESCE($2, w.account_id)",
     )
@@ -103,6 +106,7 @@ fn worker_row(row: &AnyRow) -> Result<WorkerRow> {
         desired: row.try_get::<String, _>("desired")?.parse().map_err(anyhow::Error::from)?,
         created_at: UnixMillis(row.try_get("created_at")?),
         updated_at: UnixMillis(row.try_get("updated_at")?),
+        account_name: row.try_get("account_name")?,
         wallet_address: row.try_get("wallet_address")?,
     })
 }

@@ -1,10 +1,8 @@
 //! A worker as its owner sees it: what the database knows, what its agent says, and what it holds.
 
-use std::cmp::Ordering;
-
 use pictor_protocol::{
-    AttemptReport, Cpu, DesiredState, Gpu, HealthFinding, HeartbeatRequest, OfflineReason, ReportedSlot,
-    Slot, SlotReason, SlotStatus, UnixMillis, Worker, WorkerStatus,
+    AttemptReport, Cpu, DesiredState, Gpu, HealthFinding, HeartbeatRequest, Micros, OfflineReason,
+    ReportedSlot, Slot, SlotReason, SlotStatus, UnixMillis, Worker, WorkerStatus,
 };
 
 use super::presence::Seen;
@@ -94,7 +92,7 @@ impl Standing {
         self.status == WorkerStatus::Offline
     }
 
-    pub fn worker(&self) -> Worker {
+    pub(super) fn worker(&self, (earnings_micros, points): (Micros, i64)) -> Worker {
         let report = self.seen.as_ref().map(|seen| &*seen.report);
         let slots = report.map(|report| self.slots(report)).unwrap_or_default();
         Worker {
@@ -125,6 +123,8 @@ impl Standing {
             health: report.map(|report| self.health(report)).unwrap_or_default(),
             task: slots.iter().find(|slot| slot.status == SlotStatus::Busy).cloned(),
             slots,
+            earnings_micros,
+            points,
         }
     }
 
@@ -218,23 +218,6 @@ fn reasons(status: SlotStatus, reported: &ReportedSlot, report: &HeartbeatReques
         }
         _ => Vec::new(),
     }
-}
-
-/// What the list can be sorted by, as text that sorts like it.
-pub(super) fn sort_text(standing: &Standing, sort: super::Sort) -> String {
-    match sort {
-        super::Sort::Name => standing.row.name.as_str().to_lowercase(),
-        super::Sort::Status => {
-            let rank = WorkerStatus::ALL.iter().position(|status| *status == standing.status);
-            rank.unwrap_or_default().to_string()
-        }
-        super::Sort::CreatedAt => format!("{:020}", standing.row.created_at.0),
-        super::Sort::UpdatedAt => format!("{:020}", standing.updated_at().0),
-    }
-}
-
-pub(super) fn compare(left: &(String, String), right: &(String, String), descending: bool) -> Ordering {
-    if descending { right.cmp(left) } else { left.cmp(right) }
 }
 
 #[cfg(test)]

@@ -21,3 +21,4 @@ mod openapi;
 mod tasks;
 mod tenant;
 mod workers;
+mod workers_bulk;

@@ -1,0 +1,184 @@
+//! Acting on one worker.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::cookie::CookieJar;
+use pictor_protocol::{DesiredState, PatchWorker, Role, SlotStatus, WorkerId, WorkerName, WorkerStatus};
+use serde::Deserialize;
+
+use crate::App;
+use crate::console::{Form, Page, Visitor, flash, render, text};
+use crate::error::{Error, Path, Result};
+use crate::workers;
+
+type Nothing = HashMap<String, String>;
+
+pub(super) async fn pause(
+    app: State<App>,
+    id: Path<WorkerId>,
+    jar: CookieJar,
+    form: Form<Nothing>,
+) -> Result<Response> {
+    want(&app.0, id.0, jar, &form.0, DesiredState::Paused, "is paused").await
+}
+
+pub(super) async fn resume(
+    app: State<App>,
+    id: Path<WorkerId>,
+    jar: CookieJar,
+    form: Form<Nothing>,
+) -> Result<Response> {
+    want(&app.0, id.0, jar, &form.0, DesiredState::Active, "takes tasks again").await
+}
+
+pub(super) async fn drain(
+    app: State<App>,
+    id: Path<WorkerId>,
+    jar: CookieJar,
+    form: Form<Nothing>,
+) -> Result<Response> {
+    want(&app.0, id.0, jar, &form.0, DesiredState::Draining, "finishes what it renders and takes nothing new")
+        .await
+}
+
+async fn want(
+    app: &App,
+    id: WorkerId,
+    jar: CookieJar,
+    visitor: &Visitor,
+    desired: DesiredState,
+    said: &str,
+) -> Result<Response> {
+    let owner = visitor.acting(Role::Provider)?.account_filter();
+    workers::apply(app, id, owner, PatchWorker { desired: Some(desired), ..PatchWorker::default() }).await?;
+    let name = workers::worker(app, id, owner).await?.name;
+    Ok((jar.add(flash(&format!("{name} {said}."))), Redirect::to("/workers")).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "console/worker_rename.html")]
+struct RenamePage {
+    page: Page,
+    id: WorkerId,
+    name: WorkerName,
+    typed: String,
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Rename {
+    name: String,
+}
+
+pub(super) async fn rename_page(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<WorkerId>,
+) -> Result<impl IntoResponse> {
+    let name = workers::worker(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?.name;
+    let page = Page::new(&app, &visitor, &format!("Rename {name}"));
+    render(&RenamePage { page, id, typed: name.to_string(), name, refusal: None })
+}
+
+pub(super) async fn rename(
+    State(app): State<App>,
+    Path(id): Path<WorkerId>,
+    jar: CookieJar,
+    Form(visitor, Rename { name: typed }): Form<Rename>,
+) -> Result<Response> {
+    let owner = visitor.acting(Role::Provider)?.account_filter();
+    let before = workers::worker(&app, id, owner).await?.name;
+    let renamed = match typed.parse::<WorkerName>() {
+        Ok(name) => {
+            let change = PatchWorker { name: Some(name), ..PatchWorker::default() };
+            workers::apply(&app, id, owner, change).await
+        }
+        Err(refusal) => Err(Error::Invalid(refusal.to_string())),
+    };
+    match renamed {
+        Ok(()) => {
+            let said = flash(&format!("{before} is now named {}.", typed.trim()));
+            Ok((jar.add(said), Redirect::to(&format!("/workers/{id}"))).into_response())
+        }
+        Err(error @ (Error::Invalid(_) | Error::Conflict { .. })) => {
+            let page = Page::new(&app, &visitor, &format!("Rename {before}"));
+            let refusal = Some(error.to_string());
+            Ok(render(&RenamePage { page, id, typed, name: before, refusal })?.into_response())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/worker_config.html")]
+struct ConfigPage {
+    page: Page,
+    id: WorkerId,
+    name: WorkerName,
+    file_name: String,
+    is_used: bool,
+}
+
+pub(super) async fn config_page(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<WorkerId>,
+) -> Result<impl IntoResponse> {
+    let worker = workers::worker(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
+    render(&ConfigPage {
+        page: Page::new(&app, &visitor, &format!("Config file of {}", worker.name)),
+        id,
+        file_name: worker.name.config_file_name(),
+        is_used: worker.status != WorkerStatus::Offline,
+        name: worker.name,
+    })
+}
+
+pub(super) async fn config(
+    State(app): State<App>,
+    Path(id): Path<WorkerId>,
+    Form(visitor, _): Form<Nothing>,
+) -> Result<Response> {
+    workers::config_file(&app, visitor.acting(Role::Provider)?, id).await
+}
+
+#[derive(Template)]
+#[template(path = "console/worker_delete.html")]
+struct DeletePage {
+    page: Page,
+    id: WorkerId,
+    name: WorkerName,
+    running: usize,
+    earned: String,
+}
+
+pub(super) async fn delete_page(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<WorkerId>,
+) -> Result<impl IntoResponse> {
+    let worker = workers::worker(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
+    let page = Page::new(&app, &visitor, &format!("Delete {}?", worker.name));
+    render(&DeletePage {
+        id,
+        running: worker.slots.iter().filter(|slot| slot.status == SlotStatus::Busy).count(),
+        earned: text::money(&worker.earnings_micros, &page.currency),
+        name: worker.name,
+        page,
+    })
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Path(id): Path<WorkerId>,
+    jar: CookieJar,
+    Form(visitor, _): Form<Nothing>,
+) -> Result<Response> {
+    let owner = visitor.acting(Role::Provider)?.account_filter();
+    let name = workers::worker(&app, id, owner).await?.name;
+    workers::archive(&app, id, owner).await?;
+    Ok((jar.add(flash(&format!("{name} is deleted."))), Redirect::to("/workers")).into_response())
+}

@@ -1,0 +1,122 @@
+//! One action on many workers, with a result for each.
+
+use axum::extract::State;
+use futures_util::StreamExt;
+use futures_util::stream;
+use pictor_protocol::{
+    BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, DesiredState, PatchWorker, WorkerFilter,
+    WorkerId, WorkerName,
+};
+
+use super::{apply, archive, list, standings, store};
+use crate::App;
+use crate::auth::{Caller, Provider};
+use crate::error::{Error, Json, Result};
+
+const WORKERS_MAX: usize = 20_000;
+/// So many wait for the database together, and share its commits.
+const AT_ONCE: usize = 64;
+
+/// Pauses, resumes, drains, tags or deletes many workers: those with these `ids`, or all that a `filter` means.
+/// 409 `selection_changed` when it would not be as many as `expected`.
+#[utoipa::path(
+    post,
+    path = "/v1/workers/bulk",
+    request_body = BulkRequest,
+    responses((status = 200, body = BulkResponse), (status = 409, description = "Another number of workers is meant now"))
+)]
+pub(super) async fn post(
+    State(app): State<App>,
+    Provider(caller): Provider,
+    Json(request): Json<BulkRequest>,
+) -> Result<Json<BulkResponse>> {
+    Ok(Json(bulk(&app, &caller, &request).await?))
+}
+
+pub async fn bulk(app: &App, caller: &Caller, request: &BulkRequest) -> Result<BulkResponse> {
+    caller.require_full()?;
+    if matches!(request.action, BulkAction::Tag | BulkAction::Untag) && request.tag.is_none() {
+        return Err(Error::Invalid("tag: this action needs one".to_owned()));
+    }
+    let meant = meant(app, caller, request).await?;
+    if meant.len() > WORKERS_MAX {
+        return Err(Error::Invalid(format!(
+            "at most {WORKERS_MAX} workers at once; these are {}",
+            meant.len()
+        )));
+    }
+    if let Some(expected) = request.expected
+        && expected != meant.len() as u64
+    {
+        let detail =
+            format!("{expected} workers were confirmed and {} are meant now; nothing was done", meant.len());
+        return Err(Error::conflict("selection_changed", detail));
+    }
+    let results = stream::iter(meant)
+        .map(|(id, name)| async move {
+            match act(app, caller, id, request).await {
+                Ok(()) => Ok(BulkResult { id, name, result: BulkOutcome::Done, detail: None }),
+                // Ours to mend, not this worker's refusal.
+                Err(error @ (Error::Database(_) | Error::Internal(_))) => Err(error),
+                Err(error) => {
+                    Ok(BulkResult { id, name, result: BulkOutcome::Refused, detail: Some(error.to_string()) })
+                }
+            }
+        })
+        .buffered(AT_ONCE)
+        .collect::<Vec<Result<BulkResult>>>()
+        .await;
+    Ok(BulkResponse { results: results.into_iter().collect::<Result<_>>()? })
+}
+
+/// Ids that name no worker of the caller's stay, without a name: each id gets its result.
+async fn meant(
+    app: &App,
+    caller: &Caller,
+    request: &BulkRequest,
+) -> Result<Vec<(WorkerId, Option<WorkerName>)>> {
+    let owner = caller.account_filter();
+    let named = match (&request.ids, &request.filter) {
+        (Some(ids), None) => {
+            let mut names: std::collections::HashMap<WorkerId, WorkerName> = standings(app, owner)
+                .await?
+                .into_iter()
+                .map(|standing| (standing.row.id, standing.row.name))
+                .collect();
+            ids.iter().map(|id| (*id, names.remove(id))).collect()
+        }
+        (None, Some(filter)) => {
+            let named = |standing: super::Standing| (standing.row.id, Some(standing.row.name));
+            list::meant(app, owner, filter).await?.into_iter().map(named).collect()
+        }
+        _ => return Err(Error::Invalid("give either ids or a filter".to_owned())),
+    };
+    Ok(named)
+}
+
+/// Which workers a filter means, for somebody to confirm: their names, in no order.
+pub async fn names(app: &App, caller: &Caller, filter: &WorkerFilter) -> Result<Vec<WorkerName>> {
+    let meant = list::meant(app, caller.account_filter(), filter).await?;
+    Ok(meant.into_iter().map(|standing| standing.row.name).collect())
+}
+
+async fn act(app: &App, caller: &Caller, id: WorkerId, request: &BulkRequest) -> Result<()> {
+    let owner = caller.account_filter();
+    let desired = |desired| PatchWorker { desired: Some(desired), ..PatchWorker::default() };
+    let change = match request.action {
+        BulkAction::Delete => return archive(app, id, owner).await,
+        BulkAction::Pause => desired(DesiredState::Paused),
+        BulkAction::Resume => desired(DesiredState::Active),
+        BulkAction::Drain => desired(DesiredState::Draining),
+        BulkAction::Tag | BulkAction::Untag => {
+            let tag = request.tag.clone().unwrap_or_default().trim().to_owned();
+            let mut tags = store::get(&mut *app.db.read().await?, id, owner).await?.tags;
+            tags.retain(|own| *own != tag);
+            if request.action == BulkAction::Tag {
+                tags.push(tag);
+            }
+            PatchWorker { tags: Some(tags), ..PatchWorker::default() }
+        }
+    };
+    apply(app, id, owner, change).await
+}
