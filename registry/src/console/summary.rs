@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, Response};
-use pictor_protocol::{Earnings, EarningsGroup, Micros, Payout, Role};
+use pictor_protocol::{Earnings, EarningsGroup, Micros, Payout, Role, TaskCounts};
 use serde::Deserialize;
 
 use super::chart::Charts;
@@ -57,6 +57,8 @@ struct SummaryPage {
     payouts: Vec<Payout>,
     more_payouts: bool,
     is_operator: bool,
+    /// No worker has ever been given a task.
+    is_empty: bool,
     grafana: Option<String>,
 }
 
@@ -148,6 +150,7 @@ pub(super) async fn page(
         more_payouts: payouts.next_cursor.is_some(),
         payouts: payouts.items,
         is_operator: caller.is_operator(),
+        is_empty: figures.tasks == TaskCounts::default(),
         figures,
         page,
     })

@@ -18,6 +18,7 @@ mod ledger;
 mod metrics;
 mod openapi;
 mod payouts;
+mod summary;
 mod tasks;
 mod tenant;
 mod workers;
