@@ -4,11 +4,14 @@
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
 mod assets;
+mod chart;
 mod form;
 mod frame;
 mod live;
 mod login;
 mod page;
+mod statistics;
+mod summary;
 pub mod text;
 mod visitor;
 mod workers;
@@ -32,6 +35,9 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .merge(workers::routes())
+        .route("/summary", get(summary::page))
+        .route("/summary/payouts.csv", get(summary::payouts_csv))
+        .route("/workers/{id}/statistics", get(statistics::page))
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

@@ -32,6 +32,7 @@ pub mod earnings;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
+pub mod payouts;
 pub mod peer;
 pub mod spreadsheet;
 pub mod tasks;
@@ -70,6 +71,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(jobs::routes())
         .merge(tasks::routes())
         .merge(earnings::routes())
+        .merge(payouts::routes())
         .merge(discovery::routes())
         .merge(metrics::routes())
         .merge(tenant::routes())
@@ -118,6 +120,7 @@ pub async fn serve(
     loops.spawn(tasks::sweep_loop(app.clone()));
     loops.spawn(jobs::finish_loop(app.clone()));
     loops.spawn(earnings::ledger_check_loop(app.clone()));
+    loops.spawn(earnings::fold_loop(app.clone()));
 
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());

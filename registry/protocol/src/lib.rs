@@ -16,6 +16,7 @@ mod job;
 mod list;
 mod loopback;
 mod money;
+mod payout;
 mod problem;
 mod status;
 mod time;
@@ -27,19 +28,22 @@ pub use agent::{
     HeartbeatRequest, HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest,
     ReportedSlot, StoredFrame,
 };
-pub use earnings::{Earnings, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
+pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
-pub use ids::{AccountId, AttemptId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId};
+pub use ids::{
+    AccountId, AttemptId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId, TransferId, WorkerId,
+};
 pub use job::{Job, JobSettings};
 pub use list::List;
 pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
+pub use payout::{NewPayout, PatchPayout, Payout};
 pub use problem::Problem;
 pub use status::{
-    AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, RewardStatus, Role, Scope,
-    SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
+    AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, PayoutStatus, RewardStatus,
+    Role, Scope, SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
 };
 pub use time::UnixMillis;
 pub use worker::{

@@ -59,6 +59,11 @@ pub fn exact(at: UnixMillis, zone: &TimeZone) -> String {
     zoned(at, zone).strftime("%Y-%m-%d %H:%M:%S %Q").to_string()
 }
 
+/// A day that is one everywhere, such as that of an exchange rate.
+pub fn day(at: &UnixMillis) -> String {
+    zoned(*at, &TimeZone::UTC).strftime("%-d %b %Y").to_string()
+}
+
 /// The largest unit alone.
 fn rough(seconds: f64) -> String {
     let whole = seconds.max(0.0) as i64;

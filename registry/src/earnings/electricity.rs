@@ -3,7 +3,7 @@
 use pictor_protocol::{Electricity, ElectricityCost, ElectricitySum, Micros, UnixMillis, WorkerId};
 use sqlx::AnyConnection;
 
-use super::filter::Filter;
+use super::filter::{Filter, Of};
 use super::period::{Period, QUARTER_MILLIS};
 use crate::error::Result;
 
@@ -87,10 +87,20 @@ fn in_network_currency(micros: i64, told: &Electricity, network_currency: &str) 
 /// Quarter hours count whole, to the side on which they begin.
 pub(super) async fn of(
     conn: &mut AnyConnection,
-    mut owned: Filter,
+    of: Of,
     period: &Period,
     earnings: Micros,
 ) -> Result<Option<ElectricityCost>> {
+    let mut owned = Filter::default();
+    match of {
+        Of::All => {}
+        Of::Account(account) => {
+            owned.text("account_id = $?", account);
+        }
+        Of::Worker { id, .. } => {
+            owned.text("worker_id = $?", id);
+        }
+    }
     if let Some(from) = period.from {
         owned.integer("quarter >= $?", from.0 / QUARTER_MILLIS);
     }

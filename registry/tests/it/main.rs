@@ -18,6 +18,8 @@ mod lease;
 mod ledger;
 mod metrics;
 mod openapi;
+mod payouts;
+mod summary;
 mod tasks;
 mod tenant;
 mod workers;
