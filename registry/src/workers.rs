@@ -1,17 +1,18 @@
 //! Workers: setup, config files, status, and the heartbeats of their agents.
 
 mod heartbeat;
+pub mod names;
 mod presence;
+pub mod setup;
 pub mod store;
 mod view;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pictor_protocol::{
-    AccountId, DesiredState, List, NewWorker, PatchWorker, Scope, TokenId, Worker, WorkerConfig, WorkerId,
+    AccountId, DesiredState, List, NewWorker, PatchWorker, Worker, WorkerId,
     WorkerName, WorkerStatus,
 };
 use serde::Deserialize;
@@ -21,8 +22,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::accounts::store::{NewTokenRow, add_worker_token, revoke_worker_tokens};
-use crate::auth::{self, Agent, Provider};
+use crate::accounts::store::revoke_worker_tokens;
+use crate::auth::{Agent, Provider};
 use crate::error::{Error, Json, Path, Query, Result};
 use crate::tasks;
 
@@ -39,6 +40,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(create, list))
         .routes(routes!(get, patch, delete))
         .routes(routes!(config))
+        .routes(routes!(setup::batch))
         .routes(routes!(heartbeat::heartbeat))
         .routes(routes!(rename))
 }
@@ -62,7 +64,7 @@ pub async fn standings(app: &App, owner: Option<AccountId>) -> Result<Vec<Standi
     Ok(rows.into_iter().map(standing).collect())
 }
 
-async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
+pub async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
     let mut conn = app.db.read().await?;
     let row = store::get(&mut conn, worker_id, owner).await?;
     let held = store::held(&mut conn, None, Some(worker_id)).await?.remove(&worker_id).unwrap_or_default();
@@ -77,14 +79,8 @@ async fn create(
     Provider(caller): Provider,
     Json(new): Json<NewWorker>,
 ) -> Result<(StatusCode, Json<Worker>)> {
-    let (id, account_id, now) = (app.clock.id(WorkerId::from_parts), caller.account_id, app.clock.now());
-    app.db
-        .write(move |conn| {
-            let name = new.name.clone();
-            Box::pin(async move { store::create(conn, id, account_id, &name, now).await })
-        })
-        .await?;
-    Ok((StatusCode::CREATED, Json(standing(&app, id, Some(account_id)).await?.worker())))
+    let id = setup::register(&app, caller.account_id, new.name).await?;
+    Ok((StatusCode::CREATED, Json(standing(&app, id, Some(caller.account_id)).await?.worker())))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
@@ -243,7 +239,7 @@ async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: PatchW
     Ok(())
 }
 
-fn tags(tags: Vec<String>) -> Result<Vec<String>> {
+pub fn tags(tags: Vec<String>) -> Result<Vec<String>> {
     let mut kept: Vec<String> = Vec::with_capacity(tags.len());
     for tag in tags {
         let tag = tag.trim();
@@ -302,45 +298,9 @@ async fn config(
     State(app): State<App>,
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
-) -> Result<Response> {
-    caller.require_full()?;
-    let row = store::get(&mut *app.db.read().await?, id, caller.account_filter()).await?;
-    let (secret, now) = (auth::new_token(&app.clock), app.clock.now());
-    let file_name = row.name.config_file_name();
-    let token = NewTokenRow {
-        id: app.clock.id(TokenId::from_parts),
-        account_id: row.account_id,
-        worker_id: Some(id),
-        name: file_name.clone(),
-        scope: Scope::Full,
-        sha256: secret.sha256,
-    };
-    let config = WorkerConfig {
-        registry: app.public_url.clone(),
-        worker_id: id,
-        worker_name: row.name,
-        wallet_address: row.wallet_address,
-        token: secret.text,
-    };
-    let settings = toml::to_string(&config).map_err(anyhow::Error::from)?;
-    app.db
-        .write(move |conn| {
-            let token = token.clone();
-            Box::pin(async move { add_worker_token(conn, &token, now).await })
-        })
-        .await?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/toml".to_owned()),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{file_name}\"")),
-    ];
-    Ok((headers, format!("{CONFIG_HEADER}{settings}")).into_response())
+) -> Result<setup::Download> {
+    setup::config_file(&app, &caller, id).await
 }
-
-const CONFIG_HEADER: &str = "\
-# One worker of the render network. Install it with: pictor-agent import THIS-FILE
-# The token is a secret. Using this file on another machine disconnects the machine that uses the worker now.
-";
 
 /// The new name of an agent's own worker.
 #[utoipa::path(patch, path = "/v1/agent/worker", request_body = NewWorker, responses((status = 200, body = Worker)))]
