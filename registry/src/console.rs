@@ -4,11 +4,13 @@
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
 mod assets;
+mod enrolments;
 mod form;
 mod frame;
 mod live;
 mod login;
 mod page;
+mod setup;
 pub mod text;
 mod visitor;
 
@@ -29,6 +31,13 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/", get(login::home))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
+        .route("/workers/new", get(setup::new_page).post(setup::create))
+        .route("/workers/new/many", post(setup::create_many))
+        .route("/workers/enrolments", get(enrolments::page).post(enrolments::create))
+        .route("/workers/enrolments/{id}/revoke", post(enrolments::revoke))
+        .route("/workers/{id}/setup", get(setup::setup_page))
+        .route("/workers/{id}/setup/live", get(setup::setup_live))
+        .route("/workers/{id}/setup/config", post(setup::download))
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

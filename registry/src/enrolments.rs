@@ -86,7 +86,9 @@ fn name(pattern: &str, number: i64, hostname: Option<&str>) -> Result<WorkerName
     let mut text = pattern.replace("{n}", &number.to_string());
     if text.contains("{hostname}") {
         let Some(hostname) = hostname.filter(|text| !text.trim().is_empty()) else {
-            return Err(Error::Invalid("this key names workers after their machines: send hostname".to_owned()));
+            return Err(Error::Invalid(
+                "this key names workers after their machines: send hostname".to_owned(),
+            ));
         };
         let safe = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '-' } else { c };
         let hostname: String = hostname.trim().chars().take(HOSTNAME_CHARS_MAX).map(safe).collect();
@@ -95,7 +97,8 @@ fn name(pattern: &str, number: i64, hostname: Option<&str>) -> Result<WorkerName
     if !pattern.contains("{n}") && number > 1 {
         text = format!("{text}-{number}");
     }
-    text.parse().map_err(|error| Error::Invalid(format!("'{text}' is what this worker would be called: {error}")))
+    text.parse()
+        .map_err(|error| Error::Invalid(format!("'{text}' is what this worker would be called: {error}")))
 }
 
 /// The caller's keys that were not revoked, newest first.

@@ -12,8 +12,7 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pictor_protocol::{
-    AccountId, DesiredState, List, NewWorker, PatchWorker, Worker, WorkerId,
-    WorkerName, WorkerStatus,
+    AccountId, DesiredState, List, NewWorker, PatchWorker, Worker, WorkerId, WorkerName, WorkerStatus,
 };
 use serde::Deserialize;
 use sqlx::AnyConnection;

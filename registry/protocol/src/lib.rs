@@ -28,12 +28,14 @@ pub use agent::{
     HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,
     StoredFrame,
 };
-pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use earnings::{Earnings, SeriesPoint, TaskCounts};
+pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
-pub use ids::{AccountId, AttemptId, EnrolmentId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId};
+pub use ids::{
+    AccountId, AttemptId, EnrolmentId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId,
+};
 pub use job::{Job, JobSettings};
 pub use list::List;
 pub use loopback::is_loopback;

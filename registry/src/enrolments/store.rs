@@ -120,11 +120,12 @@ pub async fn count_use(conn: &mut AnyConnection, sha256: [u8; 32], now: UnixMill
 
 /// Why a key was not counted. Whoever has it may know.
 async fn refusal(conn: &mut AnyConnection, sha256: [u8; 32], now: UnixMillis) -> Result<Error> {
-    let found: Option<(i64, Option<i64>)> =
-        sqlx::query_as("SELECT uses_max, expires_at FROM enrolments WHERE sha256 = $1 AND revoked_at IS NULL")
-            .bind(sha256.to_vec())
-            .fetch_optional(conn)
-            .await?;
+    let found: Option<(i64, Option<i64>)> = sqlx::query_as(
+        "SELECT uses_max, expires_at FROM enrolments WHERE sha256 = $1 AND revoked_at IS NULL",
+    )
+    .bind(sha256.to_vec())
+    .fetch_optional(conn)
+    .await?;
     Ok(match found {
         None => Error::Forbidden("there is no such enrolment key, or it was revoked".to_owned()),
         Some((_, Some(at))) if at <= now.0 => {

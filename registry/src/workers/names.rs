@@ -26,7 +26,8 @@ pub fn expand(text: &str) -> Result<Vec<WorkerName>> {
         return Err(refused());
     }
     let is_padded = |digits: &str| digits.len() > 1 && digits.starts_with('0');
-    let width = if is_padded(first_text) || is_padded(last_text) { first_text.len().max(last_text.len()) } else { 0 };
+    let width =
+        if is_padded(first_text) || is_padded(last_text) { first_text.len().max(last_text.len()) } else { 0 };
     (first..=last)
         .map(|number| {
             let name = format!("{before}{number:0width$}{after}");
@@ -54,7 +55,17 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["rack", "rack-{1..}", "rack-{2..1}", "a{1..1001}", "{1..2}{3..4}", "{a..b}", "{-1..2}", "a/{1..2}", "x{1..99999999999999999999}"] {
+        for text in [
+            "rack",
+            "rack-{1..}",
+            "rack-{2..1}",
+            "a{1..1001}",
+            "{1..2}{3..4}",
+            "{a..b}",
+            "{-1..2}",
+            "a/{1..2}",
+            "x{1..99999999999999999999}",
+        ] {
             assert!(expand(text).is_err(), "{text}");
         }
         assert!(expand(&format!("{}{{1..2}}", "x".repeat(64))).is_err());

@@ -5,10 +5,10 @@ use std::io::{Cursor, Write as _};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use pictor_protocol::UnixMillis;
 use pictor_protocol::{
     AccountId, DesiredState, NewWorkers, Scope, TokenId, WorkerConfig, WorkerId, WorkerName,
 };
-use pictor_protocol::UnixMillis;
 use sqlx::AnyConnection;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};

@@ -12,6 +12,7 @@ mod access;
 mod backup;
 mod discovery;
 mod earnings;
+mod enrolments;
 mod jobs;
 mod lease;
 mod ledger;
