@@ -29,6 +29,7 @@ pub mod db;
 pub mod discovery;
 pub mod drain;
 pub mod earnings;
+pub mod enrolments;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
@@ -68,6 +69,7 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(accounts::routes())
         .merge(workers::routes())
+        .merge(enrolments::routes())
         .merge(jobs::routes())
         .merge(tasks::routes())
         .merge(earnings::routes())

@@ -3,29 +3,27 @@
 mod bulk;
 mod heartbeat;
 mod list;
+pub mod names;
 mod presence;
+pub mod setup;
 pub mod store;
 mod view;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use pictor_protocol::{
-    AccountId, DesiredState, NewWorker, PatchWorker, Scope, TokenId, Worker, WorkerConfig, WorkerId,
-    WorkerName,
-};
+use axum::http::StatusCode;
+use pictor_protocol::{AccountId, DesiredState, NewWorker, PatchWorker, Worker, WorkerId, WorkerName};
 use sqlx::AnyConnection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::accounts::store::{NewTokenRow, add_worker_token, revoke_worker_tokens};
-use crate::auth::{self, Agent, Caller, Provider};
+use crate::accounts::store::revoke_worker_tokens;
+use crate::auth::{Agent, Provider};
 use crate::earnings::store::earned_of;
 use crate::error::{Error, Json, Path, Result};
 use crate::tasks;
 
-pub use bulk::{bulk, names};
+pub use bulk::{bulk, meant_names};
 pub use list::{ListQuery, Listed, Order, Sort, TagTotal, csv, list, totals_by_tag};
 pub use presence::{Presence, Seen, presence_loop, write_presence};
 pub use view::Standing;
@@ -39,6 +37,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(bulk::post))
         .routes(routes!(get, patch, delete))
         .routes(routes!(config))
+        .routes(routes!(setup::batch))
         .routes(routes!(heartbeat::heartbeat))
         .routes(routes!(rename))
 }
@@ -62,7 +61,7 @@ pub async fn standings(app: &App, owner: Option<AccountId>) -> Result<Vec<Standi
     Ok(rows.into_iter().map(standing).collect())
 }
 
-async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
+pub async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
     let mut conn = app.db.read().await?;
     let row = store::get(&mut conn, worker_id, owner).await?;
     let held = store::held(&mut conn, None, Some(worker_id)).await?.remove(&worker_id).unwrap_or_default();
@@ -84,19 +83,8 @@ async fn create(
     Provider(caller): Provider,
     Json(new): Json<NewWorker>,
 ) -> Result<(StatusCode, Json<Worker>)> {
-    let id = add(&app, caller.account_id, new.name).await?;
+    let id = setup::register(&app, caller.account_id, new.name).await?;
     Ok((StatusCode::CREATED, Json(worker(&app, id, Some(caller.account_id)).await?)))
-}
-
-pub async fn add(app: &App, account_id: AccountId, name: WorkerName) -> Result<WorkerId> {
-    let (id, now) = (app.clock.id(WorkerId::from_parts), app.clock.now());
-    app.db
-        .write(move |conn| {
-            let name = name.clone();
-            Box::pin(async move { store::create(conn, id, account_id, &name, now).await })
-        })
-        .await?;
-    Ok(id)
 }
 
 /// One worker.
@@ -153,7 +141,7 @@ pub async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: Pa
     Ok(())
 }
 
-fn tags(tags: Vec<String>) -> Result<Vec<String>> {
+pub fn tags(tags: Vec<String>) -> Result<Vec<String>> {
     let mut kept: Vec<String> = Vec::with_capacity(tags.len());
     for tag in tags {
         let tag = tag.trim();
@@ -217,50 +205,9 @@ async fn config(
     State(app): State<App>,
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
-) -> Result<Response> {
-    config_file(&app, &caller, id).await
+) -> Result<setup::Download> {
+    setup::config_file(&app, &caller, id).await
 }
-
-/// The download, with a new token.
-pub async fn config_file(app: &App, caller: &Caller, id: WorkerId) -> Result<Response> {
-    caller.require_full()?;
-    let row = store::get(&mut *app.db.read().await?, id, caller.account_filter()).await?;
-    let (secret, now) = (auth::new_token(&app.clock), app.clock.now());
-    let file_name = row.name.config_file_name();
-    let token = NewTokenRow {
-        id: app.clock.id(TokenId::from_parts),
-        account_id: row.account_id,
-        worker_id: Some(id),
-        name: file_name.clone(),
-        scope: Scope::Full,
-        sha256: secret.sha256,
-    };
-    let config = WorkerConfig {
-        registry: app.public_url.clone(),
-        worker_id: id,
-        worker_name: row.name,
-        wallet_address: row.wallet_address,
-        token: secret.text,
-    };
-    let settings = toml::to_string(&config).map_err(anyhow::Error::from)?;
-    app.db
-        .write(move |conn| {
-            let token = token.clone();
-            Box::pin(async move { add_worker_token(conn, &token, now).await })
-        })
-        .await?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/toml".to_owned()),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{file_name}\"")),
-    ];
-    Ok((headers, format!("{CONFIG_HEADER}{settings}")).into_response())
-}
-
-const CONFIG_HEADER: &str = "\
-# One worker of the render network. Install it with: pictor-agent import THIS-FILE
-# The token is a secret. Using this file on another machine disconnects the machine that uses the worker now.
-";
 
 /// The new name of an agent's own worker.
 #[utoipa::path(patch, path = "/v1/agent/worker", request_body = NewWorker, responses((status = 200, body = Worker)))]

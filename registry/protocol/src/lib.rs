@@ -8,6 +8,7 @@
 mod account;
 mod agent;
 mod earnings;
+mod enrolment;
 mod family;
 mod frames;
 mod history;
@@ -29,11 +30,13 @@ pub use agent::{
     ReportedSlot, StoredFrame,
 };
 pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
+pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
 pub use ids::{
-    AccountId, AttemptId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId, TransferId, WorkerId,
+    AccountId, AttemptId, EnrolmentId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId, TransferId,
+    WorkerId,
 };
 pub use job::{Job, JobSettings};
 pub use list::List;

@@ -87,8 +87,9 @@ pub struct PatchWorker {
 
 /// What a worker's config file says about the worker. The agent's own settings
 /// stand beside these keys, in tables of their own.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerConfig {
+    #[schema(value_type = String)]
     pub registry: Url,
     pub worker_id: WorkerId,
     pub worker_name: WorkerName,

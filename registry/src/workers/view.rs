@@ -92,7 +92,7 @@ impl Standing {
         self.status == WorkerStatus::Offline
     }
 
-    pub(super) fn worker(&self, (earnings_micros, points): (Micros, i64)) -> Worker {
+    pub fn worker(&self, (earnings_micros, points): (Micros, i64)) -> Worker {
         let report = self.seen.as_ref().map(|seen| &*seen.report);
         let slots = report.map(|report| self.slots(report)).unwrap_or_default();
         Worker {

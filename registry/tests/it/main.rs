@@ -13,6 +13,7 @@ mod backup;
 mod discovery;
 mod earnings;
 mod electricity;
+mod enrolments;
 mod jobs;
 mod lease;
 mod ledger;
