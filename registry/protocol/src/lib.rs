@@ -17,6 +17,7 @@ mod list;
 mod loopback;
 mod money;
 mod problem;
+mod slot;
 mod status;
 mod time;
 mod worker;
@@ -37,12 +38,12 @@ pub use list::List;
 pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
 pub use problem::Problem;
+pub use slot::{Slot, SlotDesired, SlotReason};
 pub use status::{
     AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, RewardStatus, Role, Scope,
     SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
 };
 pub use time::UnixMillis;
 pub use worker::{
-    BlenderInstall, Cpu, Gpu, NewWorker, PatchWorker, Slot, SlotReason, Worker, WorkerConfig, WorkerName,
-    WorkerNameError,
+    BlenderInstall, Cpu, Gpu, NewWorker, PatchWorker, Worker, WorkerConfig, WorkerName, WorkerNameError,
 };

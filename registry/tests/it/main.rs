@@ -17,6 +17,7 @@ mod lease;
 mod ledger;
 mod metrics;
 mod openapi;
+mod slots;
 mod tasks;
 mod tenant;
 mod workers;
