@@ -8,7 +8,9 @@ mod form;
 mod frame;
 mod live;
 mod login;
+mod monitor;
 mod page;
+mod reasons;
 pub mod text;
 mod visitor;
 
@@ -29,6 +31,7 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/", get(login::home))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
+        .merge(monitor::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())
