@@ -112,6 +112,10 @@ impl View {
         }
     }
 
+    fn has_never_connected(&self) -> bool {
+        self.worker.offline_reason == Some(OfflineReason::NeverConnected)
+    }
+
     fn badge(&self) -> &'static str {
         match self.worker.offline_reason {
             None => self.worker.status.as_str(),
@@ -149,7 +153,7 @@ impl SlotView {
                 None => format!("{uuid}, not found at present"),
             },
         };
-        let reasons = slot.reasons.iter().map(reasons::sentence).collect();
+        let reasons = slot.reasons.iter().map(|reason| reasons::sentence(reason, slot.status)).collect();
         SlotView { slot: slot.clone(), device, reasons }
     }
 }

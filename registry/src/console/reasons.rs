@@ -1,11 +1,12 @@
 //! Why a slot does not run, and what an agent's checks are called, in sentences for people.
 
-use pictor_protocol::SlotReason;
+use pictor_protocol::{SlotReason, SlotStatus};
 
 use super::text;
 
-/// One reason as a sentence.
-pub(super) fn sentence(reason: &SlotReason) -> String {
+/// One reason of a slot with this status as a sentence.
+pub(super) fn sentence(reason: &SlotReason, status: SlotStatus) -> String {
+    let is_busy = status == SlotStatus::Busy;
     let count = i64::try_from(reason.count.unwrap_or(0)).unwrap_or(i64::MAX);
     let waiting = text::count(count, "task waits", "tasks wait");
     match reason.code.as_str() {
@@ -14,10 +15,14 @@ pub(super) fn sentence(reason: &SlotReason) -> String {
             "{waiting}, but none for this worker now: it failed each of them, so that others are asked first."
         ),
         SlotReason::ABOUT_TO_START => format!("{waiting}: it gets one when it next asks, within seconds."),
+        SlotReason::PAUSED_BY_CONSOLE if is_busy => {
+            "Pausing, from the console: it stops with its next heartbeat.".to_owned()
+        }
         SlotReason::PAUSED_BY_CONSOLE => "Paused from the console.".to_owned(),
-        SlotReason::DRAINED_BY_CONSOLE => {
+        SlotReason::DRAINED_BY_CONSOLE if is_busy => {
             "Draining, from the console: it finishes its task and takes no other.".to_owned()
         }
+        SlotReason::DRAINED_BY_CONSOLE => "Drained from the console: it takes no tasks.".to_owned(),
         SlotReason::ABOUT_TO_RESUME => "Resumes with its next heartbeat.".to_owned(),
         // The agent's own words.
         words => match words.strip_prefix("health ").and_then(|words| words.split_once(": ")) {
@@ -56,7 +61,7 @@ pub(super) fn capitalised(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pictor_protocol::SlotReason;
+    use pictor_protocol::{SlotReason, SlotStatus};
 
     use super::sentence;
 
@@ -69,7 +74,7 @@ mod tests {
             ("health gpu_xid: GPU 0 reported Xid 79", None, "GPU error: GPU 0 reported Xid 79."),
             ("there is no Blender: install it", None, "There is no Blender: install it."),
         ] {
-            let sentence = sentence(&SlotReason::new(code, count));
+            let sentence = sentence(&SlotReason::new(code, count), SlotStatus::Idle);
             assert!(sentence.starts_with(says), "{sentence}");
         }
     }

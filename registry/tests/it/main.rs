@@ -16,6 +16,7 @@ mod jobs;
 mod lease;
 mod ledger;
 mod metrics;
+mod monitor;
 mod openapi;
 mod slots;
 mod tasks;
