@@ -1,5 +1,8 @@
 //! Why a slot does not run, and what an agent's checks are called, in sentences for people.
 
+use std::fmt;
+
+use askama::filters::HtmlSafe;
 use pictor_protocol::{SlotReason, SlotStatus};
 
 use super::text;
@@ -59,11 +62,38 @@ pub(super) fn capitalised(words: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// An agent's words, in which `commands` stand between backticks.
+pub(super) struct Words(String);
+
+pub(super) fn words(text: impl fmt::Display) -> Words {
+    Words(text.to_string())
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pieces: Vec<&str> = self.0.split('`').collect();
+        // As many backticks open as close.
+        let has_commands = pieces.len() % 2 == 1;
+        for (place, piece) in pieces.iter().enumerate() {
+            let Ok(piece) = askama::filters::escape(piece, askama::filters::Html);
+            match place {
+                place if place % 2 == 1 && has_commands => write!(f, "<code>{piece}</code>")?,
+                0 => write!(f, "{piece}")?,
+                _ if has_commands => write!(f, "{piece}")?,
+                _ => write!(f, "`{piece}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HtmlSafe for Words {}
+
 #[cfg(test)]
 mod tests {
     use pictor_protocol::{SlotReason, SlotStatus};
 
-    use super::sentence;
+    use super::{sentence, words};
 
     #[test]
     fn every_reason_is_a_sentence() {
@@ -76,6 +106,18 @@ mod tests {
         ] {
             let sentence = sentence(&SlotReason::new(code, count), SlotStatus::Idle);
             assert!(sentence.starts_with(says), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn commands_stand_out_and_nothing_else_is_markup() {
+        for (text, html) in [
+            ("run `doctor` <b>", "run <code>doctor</code> &#60;b&#62;"),
+            ("`<b>`", "<code>&#60;b&#62;</code>"),
+            ("a ` b", "a ` b"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(words(text).to_string(), html);
         }
     }
 }
