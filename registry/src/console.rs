@@ -10,7 +10,9 @@ mod form;
 mod frame;
 mod live;
 mod login;
+mod monitor;
 mod page;
+mod reasons;
 mod setup;
 mod statistics;
 mod summary;
@@ -46,6 +48,7 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/workers/enrolments/{id}/revoke", post(enrolments::revoke))
         .route("/workers/{id}/setup", get(setup::setup_page))
         .route("/workers/{id}/setup/live", get(setup::setup_live))
+        .merge(monitor::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

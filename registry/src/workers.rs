@@ -11,7 +11,9 @@ mod view;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use pictor_protocol::{AccountId, DesiredState, NewWorker, PatchWorker, Worker, WorkerId, WorkerName};
+use pictor_protocol::{
+    AccountId, DesiredState, NewWorker, PatchWorker, SlotDesired, Worker, WorkerId, WorkerName,
+};
 use sqlx::AnyConnection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -53,20 +55,23 @@ pub async fn standings(app: &App, owner: Option<AccountId>) -> Result<Vec<Standi
         let mut conn = app.db.read().await?;
         (store::list(&mut conn, owner).await?, store::held(&mut conn, owner, None).await?)
     };
+    let queue = tasks::queue(app).await?;
     let (now, offline_after_seconds) = (app.clock.now(), app.settings.offline_after_seconds());
     let standing = |row: store::WorkerRow| {
         let (seen, held) = (app.presence.get(row.id), held.remove(&row.id).unwrap_or_default());
-        Standing::new(row, seen, held, now, offline_after_seconds)
+        Standing::new(row, seen, held, queue.clone(), now, offline_after_seconds)
     };
     Ok(rows.into_iter().map(standing).collect())
 }
 
+/// Where one worker stands now; `NotFound` also when it is another account's.
 pub async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
+    let queue = tasks::queue(app).await?;
     let mut conn = app.db.read().await?;
     let row = store::get(&mut conn, worker_id, owner).await?;
     let held = store::held(&mut conn, None, Some(worker_id)).await?.remove(&worker_id).unwrap_or_default();
     let seen = app.presence.get(worker_id);
-    Ok(Standing::new(row, seen, held, app.clock.now(), app.settings.offline_after_seconds()))
+    Ok(Standing::new(row, seen, held, queue, app.clock.now(), app.settings.offline_after_seconds()))
 }
 
 /// One worker, if this owner has it; operators, `None`, see each.
@@ -97,7 +102,7 @@ async fn get(
     Ok(Json(worker(&app, id, caller.account_filter()).await?))
 }
 
-/// Changes name, tags or desired state; what is absent stays.
+/// Changes name, tags or desired state, of the worker or of single slots; what is absent stays.
 #[utoipa::path(
     patch,
     path = "/v1/workers/{id}",
@@ -115,19 +120,26 @@ async fn patch(
     Ok(Json(worker(&app, id, caller.account_filter()).await?))
 }
 
-/// Changes a worker of this owner's.
+/// Changes a worker and what is wanted of it and of its slots.
 pub async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: PatchWorker) -> Result<()> {
     let change = PatchWorker { tags: change.tags.map(tags).transpose()?, ..change };
-    let (now, activates) = (app.clock.now(), change.desired == Some(DesiredState::Active));
+    let now = app.clock.now();
+    let slots = change.slots.iter().flatten().map(|slot| slot.desired);
+    let activates = slots.chain(change.desired).any(|wanted| wanted == DesiredState::Active);
+    let seen = app.presence.get(id);
+    let reported: Vec<u32> =
+        seen.iter().flat_map(|seen| &seen.report.slots).map(|reported| reported.slot).collect();
     app.db
         .write(move |conn| {
-            let change = change.clone();
+            let (change, reported) = (change.clone(), reported.clone());
             Box::pin(async move {
                 let mut row = store::get(conn, id, owner).await?;
+                check_slots(change.slots.as_deref().unwrap_or_default(), &reported)?;
                 let before = (row.name.clone(), row.tags.clone());
                 row.name = change.name.unwrap_or(row.name);
                 row.tags = change.tags.unwrap_or(row.tags);
                 row.desired = change.desired.unwrap_or(row.desired);
+                change.slots.iter().flatten().for_each(|wanted| row.want_of_slot(*wanted));
                 if before != (row.name.clone(), row.tags.clone()) {
                     row.updated_at = now;
                 }
@@ -137,6 +149,19 @@ pub async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: Pa
         .await?;
     if activates {
         app.wakeup.task_pending();
+    }
+    Ok(())
+}
+
+/// Slots are those that the worker's agent has named, each at most once.
+fn check_slots(wanted: &[SlotDesired], reported: &[u32]) -> Result<()> {
+    for (place, SlotDesired { slot, .. }) in wanted.iter().enumerate() {
+        if !reported.contains(slot) {
+            return Err(Error::Invalid(format!("slots: this worker has no slot {slot}")));
+        }
+        if wanted[..place].iter().any(|other| other.slot == *slot) {
+            return Err(Error::Invalid(format!("slots: slot {slot} is named twice")));
+        }
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod loopback;
 mod money;
 mod payout;
 mod problem;
+mod slot;
 mod status;
 mod time;
 mod worker;
@@ -44,6 +45,7 @@ pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
 pub use payout::{NewPayout, PatchPayout, Payout};
 pub use problem::Problem;
+pub use slot::{Slot, SlotDesired, SlotReason};
 pub use status::{
     AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, PayoutStatus, RewardStatus,
     Role, Scope, SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
@@ -51,6 +53,5 @@ pub use status::{
 pub use time::UnixMillis;
 pub use worker::{
     BlenderInstall, BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, Cpu, Gpu, NewWorker,
-    PatchWorker, Slot, SlotReason, Worker, WorkerConfig, WorkerFilter, WorkerList, WorkerName,
-    WorkerNameError,
+    PatchWorker, Worker, WorkerConfig, WorkerFilter, WorkerList, WorkerName, WorkerNameError,
 };

@@ -16,6 +16,7 @@ const STYLES: &[&str] = &[
     include_str!("workers.css"),
     include_str!("chart.css"),
     include_str!("setup.css"),
+    include_str!("monitor.css"),
 ];
 const SCRIPTS: &[&str] = &[include_str!("console.js")];
 const ICON: &str = include_str!("icon.svg");

@@ -1,12 +1,14 @@
 //! Enrolment keys: made, listed, revoked.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::cookie::CookieJar;
 use pictor_protocol::{CreatedEnrolment, Enrolment, EnrolmentId, NewEnrolment, Role, Scope};
 
-use super::setup::{self, Key, Nothing};
+use super::setup::{self, Key};
 use super::{Form, Page, Visitor, flash, render, text};
 use crate::App;
 use crate::enrolments;
@@ -69,7 +71,7 @@ pub(super) async fn revoke(
     State(app): State<App>,
     jar: CookieJar,
     Path(id): Path<EnrolmentId>,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, _): Form<HashMap<String, String>>,
 ) -> Result<Response> {
     enrolments::end(&app, visitor.acting(Role::Provider)?, id).await?;
     let jar = jar.add(flash("The key was revoked. The workers that it made stay."));

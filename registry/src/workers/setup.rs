@@ -63,6 +63,7 @@ impl Fresh {
             desired: DesiredState::Active,
             created_at: now,
             updated_at: now,
+            slots: Vec::new(),
             account_name: String::new(),
             wallet_address: None,
         };
