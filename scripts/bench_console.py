@@ -1,6 +1,7 @@
 """What pages of the console cost the registry: a year of one provider's history in its SQLite database, made by
 direct inserts, then pages asked for as a browser signed in does."""
 
+import contextlib
 import http.client
 import math
 import random
@@ -23,7 +24,7 @@ def identifier(prefix, millis, dice):
 
 
 def account_id(database, name):
-    with sqlite3.connect(database) as db:
+    with contextlib.closing(sqlite3.connect(database)) as db:
         return db.execute("SELECT id FROM accounts WHERE name = ?", (name,)).fetchone()[0]
 
 
@@ -89,7 +90,7 @@ def fund(db, jobs, creator, begin, now, dice):
 
 def folded(database):
     """Whether what is over for long is summed: until then pages read its rows."""
-    with sqlite3.connect(database) as db:
+    with contextlib.closing(sqlite3.connect(database)) as db:
         return db.execute("SELECT MIN(until) FROM folds").fetchone()[0] > (time.time() - 2 * 86_400) * 1000
 
 

@@ -55,9 +55,7 @@ async fn figures_stand_on_their_pages(place: Place) {
     }
     let statistics = format!("/workers/{}/statistics", worker.id);
     let (grafana, of_day) = ("http://grafana.example/base/d/pictor-summary", "from=now-24h");
-    for text in
-        [statistics.as_str(), grafana, of_day, "&#60;b&#62;desk", "&#60;i&#62;bank&#60;/i&#62;"]
-    {
+    for text in [statistics.as_str(), grafana, of_day, "&#60;b&#62;desk", "&#60;i&#62;bank&#60;/i&#62;"] {
         assert!(summary.contains(text), "{text}: {summary}");
     }
     let csv = page(&registry, &cookie, "/summary/payouts.csv").await;
