@@ -43,6 +43,12 @@ def fill(database, attempts, workers):
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
         db.execute(f"PRAGMA {pragma}")
     begin = now - YEAR_MILLIS
+    db.execute("UPDATE accounts SET created_at = ?", (begin,))
+    # Indexes are made at the end, each by one sort.
+    indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+                         " AND tbl_name IN ('attempts', 'transfers', 'points')").fetchall()
+    for name, _ in indexes:
+        db.execute(f"DROP INDEX {name}")
     machines = [(identifier("wrk", begin, dice), f"GPU-{n:04}", GPU_NAMES[n % len(GPU_NAMES)]) for n in range(workers)]
     db.executemany(
         "INSERT INTO workers (id, account_id, name, name_key, tags, created_at, updated_at, online_millis)"
@@ -68,6 +74,8 @@ def fill(database, attempts, workers):
         if len(rows) == BATCH or n == attempts - 1:
             for table, held in (("attempts", rows), ("transfers", transfers), ("points", points)):
                 insert(db, table, held)
+    for _, sql in indexes:
+        db.execute(sql)
     fund(db, jobs, creator, begin, now, dice)
     db.commit()
     db.close()
