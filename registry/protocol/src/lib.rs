@@ -31,7 +31,9 @@ pub use earnings::{Earnings, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
-pub use ids::{AccountId, AttemptId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId};
+pub use ids::{
+    AccountId, AttemptId, AuditEventId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId,
+};
 pub use job::{Job, JobSettings};
 pub use list::List;
 pub use loopback::is_loopback;
