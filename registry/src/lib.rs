@@ -33,6 +33,7 @@ pub mod earnings;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
+pub mod oidc;
 pub mod peer;
 pub mod tasks;
 pub mod tenant;
@@ -56,6 +57,7 @@ pub struct App {
     pub wakeup: tasks::Wakeup,
     pub metrics: Arc<metrics::Metrics>,
     pub prometheus: Option<Arc<tenant::Upstream>>,
+    pub oidc: Option<Arc<oidc::Provider>>,
     pub shutdown: CancellationToken,
 }
 
@@ -144,8 +146,11 @@ async fn open(
     let blobs = Blobs::open(&settings.blobs, clock.clone())?;
     let presence = workers::Presence::load(&db).await?;
     let prometheus = settings.prometheus_url.clone().map(tenant::Upstream::new).transpose()?;
+    let public_url = settings.public_url(listening_on)?;
+    let oidc = oidc::Provider::new(&settings.oidc, &public_url)?;
     Ok(App {
-        public_url: settings.public_url(listening_on)?,
+        public_url,
+        oidc: oidc.map(Arc::new),
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
         metrics: Arc::new(metrics::Metrics::new(clock.now())?),
