@@ -3,11 +3,13 @@
 //! A page is a call of the API first: its handler asks the feature's own functions, as the API's does, and
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
+mod account;
 mod assets;
 mod form;
 mod frame;
 mod live;
 mod login;
+mod oidc;
 mod page;
 pub mod text;
 mod visitor;
@@ -29,6 +31,8 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/", get(login::home))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
+        .merge(account::routes())
+        .merge(oidc::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

@@ -5,10 +5,12 @@
 
 #[macro_use]
 mod database;
+mod browser;
 mod network;
 mod registry;
 
 mod access;
+mod account;
 mod backup;
 mod discovery;
 mod earnings;
@@ -16,7 +18,9 @@ mod jobs;
 mod lease;
 mod ledger;
 mod metrics;
+mod oidc;
 mod openapi;
+mod sessions;
 mod tasks;
 mod tenant;
 mod workers;

@@ -5,8 +5,14 @@ use crate::registry::Registry;
 
 on_both_databases!(every_route_is_described, health_is_open_to_anyone,);
 
-const ROUTES: [(&str, &str); 52] = [
+const ROUTES: [(&str, &str); 58] = [
     ("get", "/v1/me"),
+    ("patch", "/v1/me"),
+    ("get", "/v1/sessions"),
+    ("delete", "/v1/sessions"),
+    ("delete", "/v1/sessions/{id}"),
+    ("get", "/v1/identities"),
+    ("delete", "/v1/identities"),
     ("post", "/v1/tokens"),
     ("get", "/v1/tokens"),
     ("delete", "/v1/tokens/{id}"),
