@@ -175,6 +175,8 @@ async fn what_was_done_is_written_down(place: Place) {
     );
     assert!(events.iter().any(|event| event.action == "account_created" && event.actor_account_id.is_none()));
     assert_eq!(events[0].actor_account_id, owner);
+    let signed_in = events.iter().find(|event| event.action == "signed_in").unwrap();
+    assert!(text(&signed_in.detail["token"]).starts_with("tok_"), "{signed_in:?}");
     let older = audit::store::list(&mut conn, owner, Some(events[0].id), 1).await.unwrap();
     assert_eq!(older[0].id, events[1].id);
     let theirs = audit::store::list(&mut conn, Some(eve.id.parse().unwrap()), None, 100).await.unwrap();
