@@ -152,6 +152,7 @@ async fn what_was_done_is_written_down(place: Place) {
     // The command line has a clock of its own.
     registry.clock.advance(60);
     let browser = Browser::signed_in(&registry, &ada).await;
+    registry.clock.advance(1);
     browser.send("/account/wallet", &[("wallet_address", WALLET)]).await.is(303);
     registry.clock.advance(1);
     let patch = json!({"wallet_address": "elsewhere"});
