@@ -6,7 +6,7 @@ import bpy
 def make_test_scene():
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
-    scene.cycles.samples = 32
+    scene.cycles.samples = 16
     # Not every Blender has a denoiser.
     scene.cycles.use_denoising = False
     cube = bpy.data.objects["Cube"]
