@@ -1,13 +1,18 @@
 //! What work earns: the ledger, the figures that providers see, and the history of their attempts.
 
+mod attempt;
 mod check;
 mod filter;
 mod history;
+mod order;
 mod period;
 pub mod store;
 mod summary;
 
+pub use attempt::{attempt, log_of_attempt, worker_name};
 pub use check::{Finding, check_once, ledger_check_loop};
+pub use history::{Format, HistoryQuery, as_csv, attempts};
+pub use order::{Order, Sort};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -16,6 +21,8 @@ use crate::App;
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(history::list))
+        .routes(routes!(attempt::get))
+        .routes(routes!(attempt::log))
         .routes(routes!(summary::of_account))
         .routes(routes!(summary::earnings))
         .routes(routes!(summary::of_worker))

@@ -30,7 +30,7 @@ pub use agent::{
 pub use earnings::{Earnings, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
-pub use history::HistoryRow;
+pub use history::{Attempt, HistoryRow};
 pub use ids::{AccountId, AttemptId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId};
 pub use job::{Job, JobSettings};
 pub use list::List;

@@ -9,6 +9,7 @@ mod network;
 mod registry;
 
 mod access;
+mod attempts;
 mod backup;
 mod discovery;
 mod earnings;

@@ -187,6 +187,10 @@ impl Registry {
         answer(request.header("content-type", "application/x-www-form-urlencoded")).await
     }
 
+    pub(crate) async fn post_text(&self, token: &str, path: &str, body: &'static str) -> Answer {
+        answer(self.client.post(self.url(path)).bearer_auth(token).body(body)).await
+    }
+
     /// Asks for what ends before it is whole.
     pub(crate) async fn broken_off(&self, token: &str, path: &str) {
         let mut answer = self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap();
