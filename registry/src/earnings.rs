@@ -6,6 +6,7 @@ mod filter;
 mod history;
 mod order;
 mod period;
+mod spending;
 pub mod store;
 mod summary;
 
@@ -13,6 +14,7 @@ pub use attempt::{attempt, log_of_attempt, worker_name};
 pub use check::{Finding, check_once, ledger_check_loop};
 pub use history::{Format, HistoryQuery, as_csv, attempts};
 pub use order::{Order, Sort};
+pub use spending::spending;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -23,6 +25,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(history::list))
         .routes(routes!(attempt::get))
         .routes(routes!(attempt::log))
+        .routes(routes!(spending::of_creator))
         .routes(routes!(summary::of_account))
         .routes(routes!(summary::earnings))
         .routes(routes!(summary::of_worker))

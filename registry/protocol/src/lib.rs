@@ -32,7 +32,7 @@ pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::{Attempt, HistoryRow};
 pub use ids::{AccountId, AttemptId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId};
-pub use job::{Job, JobSettings};
+pub use job::{Job, JobFrame, JobSettings, Spending};
 pub use list::List;
 pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};

@@ -13,6 +13,7 @@ mod attempts;
 mod backup;
 mod discovery;
 mod earnings;
+mod job_frames;
 mod jobs;
 mod lease;
 mod ledger;

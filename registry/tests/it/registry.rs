@@ -187,6 +187,12 @@ impl Registry {
         answer(request.header("content-type", "application/x-www-form-urlencoded")).await
     }
 
+    pub(crate) async fn bytes(&self, token: &str, path: &str) -> Vec<u8> {
+        let answer = self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.bytes().await.unwrap().into()
+    }
+
     pub(crate) async fn post_text(&self, token: &str, path: &str, body: &'static str) -> Answer {
         answer(self.client.post(self.url(path)).bearer_auth(token).body(body)).await
     }
