@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 /// The style sheets, in the order in which they apply.
-const STYLES: &[&str] = &[include_str!("console.css")];
-const SCRIPTS: &[&str] = &[include_str!("console.js")];
+const STYLES: &[&str] = &[include_str!("console.css"), include_str!("history.css"), include_str!("jobs.css")];
+const SCRIPTS: &[&str] = &[include_str!("console.js"), include_str!("jobs.js")];
 const ICON: &str = include_str!("icon.svg");
 
 static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("console", "css", STYLES.concat()));
