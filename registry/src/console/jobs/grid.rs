@@ -49,8 +49,10 @@ impl Cell {
 /// Whole tasks, so that none is in two cells.
 pub(super) fn frames_per_cell(job: &Job) -> i64 {
     let per_task = i64::from(job.frames_per_task);
-    let tasks = job.frames_total.div_euclid(CELLS_MAX.max(1) * per_task) + 1;
-    if job.frames_total <= CELLS_MAX { per_task } else { tasks * per_task }
+    if job.frames_total <= CELLS_MAX {
+        return per_task;
+    }
+    (job.frames_total / (CELLS_MAX * per_task) + 1) * per_task
 }
 
 pub(super) fn cells(job: &Job, standing: &[Standing]) -> Vec<Cell> {
@@ -84,4 +86,61 @@ fn shown(parts: &[(TaskStatus, i64)]) -> TaskStatus {
     use TaskStatus::{Cancelled, Completed, Failed, Paused, Pending, Running};
     let order = [Failed, Running, Paused, Pending, Cancelled];
     order.into_iter().find(|status| parts.iter().any(|(there, _)| there == status)).unwrap_or(Completed)
+}
+
+#[cfg(test)]
+mod tests {
+    use pictor_protocol::{Job, TaskStatus};
+
+    use super::{cells, frames_per_cell};
+    use crate::jobs::Standing;
+
+    fn job(frames: &str, total: i64, per_task: u32) -> Job {
+        serde_json::from_value(serde_json::json!({
+            "id": "job_00000000000070008000000000000000", "name": "n", "status": "running", "error": null,
+            "frames": frames, "frames_per_task": per_task, "frames_total": total, "frames_completed": 0,
+            "tasks_total": 0, "tasks_completed": 0, "tasks_failed": 0, "tasks_running": 0, "currency": "EUR",
+            "cost_micros": 0, "spent_micros": 0, "scene_sha256": "", "created_at": "2026-01-01T00:00:00.000Z",
+            "completed_at": null,
+        }))
+        .unwrap()
+    }
+
+    fn standing(group: i64, status: TaskStatus, frames: i64) -> Standing {
+        Standing { group, status, frames }
+    }
+
+    #[test]
+    fn each_frame_has_a_cell_until_there_are_too_many() {
+        let short = job("5-9", 5, 2);
+        let shown = cells(
+            &short,
+            &[
+                standing(0, TaskStatus::Completed, 2),
+                standing(1, TaskStatus::Running, 2),
+                standing(2, TaskStatus::Failed, 1),
+            ],
+        );
+        let words: Vec<String> = shown.iter().map(super::Cell::words).collect();
+        assert_eq!(
+            words,
+            [
+                "Frame 5: completed",
+                "Frame 6: completed",
+                "Frame 7: running",
+                "Frame 8: running",
+                "Frame 9: failed"
+            ]
+        );
+        assert_eq!(shown[1].picture(), Some(6));
+        let long = job("1-2500", 2_500, 3);
+        assert_eq!(frames_per_cell(&long), 3);
+        assert_eq!(frames_per_cell(&job("1-100000", 100_000, 7)), 105);
+        let shown = cells(
+            &job("1-2500", 2_500, 1),
+            &[standing(0, TaskStatus::Completed, 2), standing(0, TaskStatus::Running, 1)],
+        );
+        assert_eq!(shown[0].words(), "Frames 1 to 3: running, 2 of 3 completed");
+        assert_eq!(shown[0].picture(), None);
+    }
 }
