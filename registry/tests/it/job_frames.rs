@@ -87,6 +87,8 @@ async fn jobs_are_searched_and_filtered(place: Place) {
     for name in ["Forest 50%", "forest_b", "Ocean"] {
         let settings = json!({"name": name, "frames": "1", "frame_cost_micros": 0});
         ids.push(text(&registry.submit(&creator.token, settings, blend()).await.ok()["id"]).to_owned());
+        // Ids of one moment come in no order.
+        registry.clock.advance(1);
     }
     registry
         .call(reqwest::Method::POST, &creator.token, &format!("/v1/jobs/{}/cancel", ids[2]), None)

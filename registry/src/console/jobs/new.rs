@@ -67,7 +67,7 @@ async fn show(app: &App, visitor: &Visitor, typed: Typed, refusal: Option<Refusa
 
 /// What came before the scene.
 enum Sent<'a> {
-    Scene(Field<'a>),
+    Scene(Box<Field<'a>>),
     /// No more parts.
     Nothing,
     /// Only the cost is asked for.
@@ -97,7 +97,7 @@ pub(in crate::console) async fn send(
     let made = match typed.read(&mut form).await? {
         Sent::CostOnly => Err(None),
         Sent::Nothing => Err(Some(("scene", "Choose the .blend file to render.".to_owned()))),
-        Sent::Scene(scene) => submit(&app, account, &typed, scene).await?.map_err(Some),
+        Sent::Scene(scene) => submit(&app, account, &typed, *scene).await?.map_err(Some),
     };
     match made {
         Ok(id) => {
@@ -178,7 +178,7 @@ impl Typed {
         }
         let Some(part) = next(form).await? else { return Ok(Sent::Nothing) };
         match part.name().unwrap_or_default() {
-            "scene" => Ok(Sent::Scene(part)),
+            "scene" => Ok(Sent::Scene(Box::new(part))),
             "cost" => Ok(Sent::CostOnly),
             _ => Err(Error::Invalid("the form has a part that is none of its own".to_owned())),
         }
