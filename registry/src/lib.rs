@@ -32,6 +32,7 @@ pub mod earnings;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
+pub mod notifications;
 pub mod peer;
 pub mod tasks;
 pub mod tenant;
@@ -54,6 +55,7 @@ pub struct App {
     pub presence: Arc<workers::Presence>,
     pub wakeup: tasks::Wakeup,
     pub metrics: Arc<metrics::Metrics>,
+    pub notifier: Arc<notifications::Sender>,
     pub prometheus: Option<Arc<tenant::Upstream>>,
     pub shutdown: CancellationToken,
 }
@@ -71,6 +73,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(earnings::routes())
         .merge(discovery::routes())
         .merge(metrics::routes())
+        .merge(notifications::routes())
         .merge(tenant::routes())
 }
 
@@ -117,6 +120,8 @@ pub async fn serve(
     loops.spawn(tasks::sweep_loop(app.clone()));
     loops.spawn(jobs::finish_loop(app.clone()));
     loops.spawn(earnings::ledger_check_loop(app.clone()));
+    loops.spawn(notifications::watch_loop(app.clone()));
+    loops.spawn(notifications::deliver_loop(app.clone()));
 
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
@@ -148,6 +153,7 @@ async fn open(
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
         metrics: Arc::new(metrics::Metrics::new(clock.now())?),
+        notifier: Arc::new(notifications::Sender::new(&settings)?),
         prometheus: prometheus.map(Arc::new),
         settings: Arc::new(settings),
         db,

@@ -16,6 +16,7 @@ mod job;
 mod list;
 mod loopback;
 mod money;
+mod notification;
 mod problem;
 mod status;
 mod time;
@@ -31,11 +32,18 @@ pub use earnings::{Earnings, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
-pub use ids::{AccountId, AttemptId, IdError, JobId, SessionId, TaskId, TokenId, TransferId, WorkerId};
+pub use ids::{
+    AccountId, AttemptId, ChannelId, DeliveryId, IdError, IncidentId, JobId, SessionId, TaskId, TokenId,
+    TransferId, WorkerId,
+};
 pub use job::{Job, JobSettings};
 pub use list::List;
 pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
+pub use notification::{
+    Channel, ChannelKind, CreatedChannel, Delivery, DeliveryStatus, NewChannel, NotificationEvent,
+    NotificationPhase, NotificationSettings, PatchNotifications, QuietHours, TimeOfDay, TimeOfDayError,
+};
 pub use problem::Problem;
 pub use status::{
     AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, RewardStatus, Role, Scope,

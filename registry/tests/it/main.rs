@@ -16,6 +16,7 @@ mod jobs;
 mod lease;
 mod ledger;
 mod metrics;
+mod notifications;
 mod openapi;
 mod tasks;
 mod tenant;
