@@ -149,6 +149,11 @@ id!(
     SessionId,
     "ses"
 );
+id!(
+    /// One thing that was done, in the audit log.
+    AuditEventId,
+    "aud"
+);
 
 #[cfg(test)]
 mod tests {

@@ -33,8 +33,8 @@ pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
 pub use ids::{
-    AccountId, AttemptId, ChannelId, DeliveryId, IdError, IncidentId, JobId, SessionId, TaskId, TokenId,
-    TransferId, WorkerId,
+    AccountId, AttemptId, AuditEventId, ChannelId, DeliveryId, IdError, IncidentId, JobId, SessionId, TaskId,
+    TokenId, TransferId, WorkerId,
 };
 pub use job::{Job, JobSettings};
 pub use list::List;

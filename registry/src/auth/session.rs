@@ -5,6 +5,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::{Caller, caller, digest, new_token, token_row};
 use crate::App;
+use crate::audit::Actor;
 use crate::error::{Error, Result};
 
 /// A session that nobody used for so long has ended.
@@ -101,7 +102,7 @@ pub async fn find_session(app: &App, cookie: &str) -> Result<Session> {
     .ok_or(Error::Unauthorized)?;
     let session = Session {
         id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
-        caller: caller(&row)?,
+        caller: caller(&row, Actor::Session)?,
         authenticated_at: UnixMillis(row.try_get("authenticated_at")?),
         time_zone: row.try_get("time_zone")?,
     };
