@@ -8,6 +8,7 @@ mod form;
 mod frame;
 mod live;
 mod login;
+mod notifications;
 mod page;
 pub mod text;
 mod visitor;
@@ -30,6 +31,10 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/", get(login::home))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
+        .route("/account/notifications", get(notifications::page).post(notifications::change))
+        .route("/account/notifications/channels", post(notifications::add))
+        .route("/account/notifications/channels/{id}/test", post(notifications::test))
+        .route("/account/notifications/channels/{id}/delete", post(notifications::remove))
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())
