@@ -34,6 +34,7 @@ pub mod error;
 pub mod jobs;
 pub mod metrics;
 pub mod notifications;
+pub mod payouts;
 pub mod peer;
 pub mod tasks;
 pub mod tenant;
@@ -72,6 +73,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(jobs::routes())
         .merge(tasks::routes())
         .merge(earnings::routes())
+        .merge(payouts::routes())
         .merge(discovery::routes())
         .merge(metrics::routes())
         .merge(notifications::routes())
@@ -123,6 +125,7 @@ pub async fn serve(
     loops.spawn(earnings::ledger_check_loop(app.clone()));
     loops.spawn(notifications::watch_loop(app.clone()));
     loops.spawn(notifications::deliver_loop(app.clone()));
+    loops.spawn(earnings::fold_loop(app.clone()));
 
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());

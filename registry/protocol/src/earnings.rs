@@ -43,7 +43,7 @@ pub struct SeriesPoint {
 }
 
 /// `GET /v1/summary`, `/v1/earnings` and `/v1/workers/{id}/statistics`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Earnings {
     pub currency: String,
     /// Posted rewards in the range.
@@ -57,4 +57,23 @@ pub struct Earnings {
     pub points: i64,
     pub tasks: TaskCounts,
     pub series: Vec<SeriesPoint>,
+    /// The figures of the range by what `by` asked for, the highest earnings first; absent without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<EarningsGroup>>,
+}
+
+/// The figures of one worker, GPU, GPU model or tag.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EarningsGroup {
+    /// A worker's id, a GPU's UUID, a GPU's model or a tag; empty for what has none.
+    pub key: String,
+    pub name: String,
+    pub earnings_micros: Micros,
+    pub completed: i64,
+    pub failed: i64,
+    /// Completed of those that completed or failed.
+    pub success_ratio: Option<f64>,
+    /// Online and able to work: known for workers and tags, all time.
+    pub online_seconds: Option<f64>,
+    pub earnings_per_hour_online_micros: Option<Micros>,
 }

@@ -145,6 +145,11 @@ id!(
     "trf"
 );
 id!(
+    /// Money sent to a provider's wallet; also the book that holds it meanwhile.
+    PayoutId,
+    "pay"
+);
+id!(
     /// A person signed in with a browser.
     SessionId,
     "ses"

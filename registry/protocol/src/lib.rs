@@ -17,6 +17,7 @@ mod list;
 mod loopback;
 mod money;
 mod notification;
+mod payout;
 mod problem;
 mod status;
 mod time;
@@ -28,13 +29,13 @@ pub use agent::{
     HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,
     StoredFrame,
 };
-pub use earnings::{Earnings, SeriesPoint, TaskCounts};
+pub use earnings::{Earnings, EarningsGroup, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
 pub use ids::{
-    AccountId, AttemptId, AuditEventId, ChannelId, DeliveryId, IdError, IncidentId, JobId, SessionId, TaskId,
-    TokenId, TransferId, WorkerId,
+    AccountId, AttemptId, AuditEventId, ChannelId, DeliveryId, IdError, IncidentId, JobId, PayoutId,
+    SessionId, TaskId, TokenId, TransferId, WorkerId,
 };
 pub use job::{Job, JobSettings};
 pub use list::List;
@@ -44,10 +45,11 @@ pub use notification::{
     Channel, ChannelKind, CreatedChannel, Delivery, DeliveryStatus, NewChannel, NotificationEvent,
     NotificationPhase, NotificationSettings, PatchNotifications, QuietHours, TimeOfDay, TimeOfDayError,
 };
+pub use payout::{NewPayout, PatchPayout, Payout};
 pub use problem::Problem;
 pub use status::{
-    AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, RewardStatus, Role, Scope,
-    SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
+    AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, PayoutStatus, RewardStatus,
+    Role, Scope, SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
 };
 pub use time::UnixMillis;
 pub use worker::{

@@ -143,6 +143,17 @@ words!(
 );
 
 words!(
+    /// Where a payout stands.
+    PayoutStatus {
+        /// Out of the balance, not yet in the wallet.
+        Pending = "pending",
+        Sent = "sent",
+        /// Back in the balance.
+        Failed = "failed",
+    }
+);
+
+words!(
     /// What an account may do. An account can hold several.
     Role {
         /// Contributes workers and is paid.

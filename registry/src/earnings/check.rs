@@ -23,6 +23,10 @@ pub enum Finding {
     Paid { job: String, cost: Micros, paid: Micros },
     /// What an attempt says it earned is not what was transferred for it.
     Reward { attempt: String, said: Micros, paid: Micros },
+    /// What a payout holds is not its amount while it is pending, or not nothing once it has ended.
+    Payout { payout: String, due: Micros, balance: Micros },
+    /// What an account's folded figures say it earned is not what was transferred meanwhile.
+    Figures { account: String, said: Micros, paid: Micros },
 }
 
 impl fmt::Display for Finding {
@@ -37,6 +41,12 @@ impl fmt::Display for Finding {
             }
             Finding::Reward { attempt, said, paid } => {
                 write!(f, "{attempt} is said to have earned {said}, but {paid} was transferred")
+            }
+            Finding::Payout { payout, due, balance } => {
+                write!(f, "{payout} must hold {due}, and holds {balance}")
+            }
+            Finding::Figures { account, said, paid } => {
+                write!(f, "the figures of {account} say {said} earned, but {paid} was transferred")
             }
         }
     }
@@ -94,7 +104,47 @@ pub async fn check_once(conn: &mut AnyConnection) -> Result<Vec<Finding>> {
         said: Micros(said),
         paid: Micros(paid),
     });
-    Ok(below_zero.chain(escrow_left).chain(unpaid).chain(rewards).collect())
+    let mut findings: Vec<Finding> = below_zero.chain(escrow_left).chain(unpaid).chain(rewards).collect();
+    findings.extend(check_payouts(conn).await?);
+    findings.extend(check_figures(conn).await?);
+    Ok(findings)
+}
+
+async fn check_payouts(conn: &mut AnyConnection) -> Result<impl Iterator<Item = Finding>> {
+    let wrong: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT payout, CAST(SUM(due) AS BIGINT) AS due, CAST(SUM(held) AS BIGINT) AS held FROM (
+             SELECT id AS payout, amount_micros AS due, 0 AS held FROM payouts WHERE status = 'pending'
+             UNION ALL SELECT to_book, 0, amount_micros FROM transfers WHERE to_book IN (SELECT id FROM payouts)
+             UNION ALL SELECT from_book, 0, -amount_micros FROM transfers
+                       WHERE from_book IN (SELECT id FROM payouts)) AS entries
+         GROUP BY payout HAVING SUM(due) <> SUM(held)",
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(wrong.into_iter().map(|(payout, due, balance)| Finding::Payout {
+        payout,
+        due: Micros(due),
+        balance: Micros(balance),
+    }))
+}
+
+async fn check_figures(conn: &mut AnyConnection) -> Result<impl Iterator<Item = Finding>> {
+    let wrong: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT book, CAST(SUM(said) AS BIGINT) AS said, CAST(SUM(paid) AS BIGINT) AS paid FROM (
+             SELECT subject AS book, reward_micros AS said, 0 AS paid FROM figures
+             WHERE subject IN (SELECT id FROM accounts)
+             UNION ALL
+             SELECT to_book, 0, amount_micros FROM transfers WHERE kind = 'reward'
+             AND created_at < (SELECT until FROM folds WHERE name = 'quarter')) AS entries
+         GROUP BY book HAVING SUM(said) <> SUM(paid)",
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(wrong.into_iter().map(|(account, said, paid)| Finding::Figures {
+        account,
+        said: Micros(said),
+        paid: Micros(paid),
+    }))
 }
 
 /// Checks the ledger every minute, logs what it finds, and says in the metrics whether it was sound. A database

@@ -6,17 +6,19 @@ use pictor_protocol::{Interval, UnixMillis};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::groups::By;
 use crate::error::{Error, Result};
 
 const BUCKETS_MAX: usize = 10_000;
 const HOUR_SECONDS: i64 = 3_600;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
+pub(super) const DAY_MILLIS: i64 = 1_000 * DAY_SECONDS;
 
 /// Rows are summed by quarter hours in SQL and put into buckets here: every zone's offset is a multiple.
 pub(super) const QUARTER_MILLIS: i64 = 900_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-pub(super) enum Range {
+pub enum Range {
     #[serde(rename = "24h")]
     Day,
     #[serde(rename = "7d")]
@@ -29,17 +31,20 @@ pub(super) enum Range {
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct PeriodQuery {
+pub struct PeriodQuery {
     /// Until now; instead of `from` and `to`.
-    pub(super) range: Option<Range>,
+    pub range: Option<Range>,
     /// The first moment, included.
-    pub(super) from: Option<UnixMillis>,
+    pub from: Option<UnixMillis>,
     /// The last moment, excluded; now unless given.
-    pub(super) to: Option<UnixMillis>,
+    pub to: Option<UnixMillis>,
     /// The width of the series' buckets; by default one that gives a chart of readable length.
-    pub(super) interval: Option<Interval>,
+    pub interval: Option<Interval>,
     /// The IANA time zone in which days and months begin; UTC unless given.
-    pub(super) tz: Option<String>,
+    pub tz: Option<String>,
+    /// Asks for the figures by worker, GPU, GPU model or tag as well.
+    #[param(inline)]
+    pub by: Option<By>,
 }
 
 /// A stretch of time and where its buckets begin.
@@ -53,6 +58,8 @@ pub(super) struct Period {
     pub(super) series_from: UnixMillis,
     /// Ascending; the first one begins at or before `series_from`.
     pub(super) buckets: Vec<UnixMillis>,
+    /// Neither a first nor a last moment was asked for.
+    pub(super) is_all_time: bool,
 }
 
 impl PeriodQuery {
@@ -71,7 +78,8 @@ impl PeriodQuery {
             _ => Interval::Month,
         });
         let buckets = buckets(series_from, to, interval, &zone)?;
-        Ok(Period { from, to, series_from, buckets })
+        let is_all_time = from.is_none() && self.to.is_none();
+        Ok(Period { from, to, series_from, buckets, is_all_time })
     }
 
     fn bounds(&self, now: UnixMillis) -> Result<(Option<UnixMillis>, UnixMillis)> {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use pictor_protocol::{
-    AccountId, AttemptId, Earned, FeeRatio, JobId, Micros, TaskId, TransferId, UnixMillis, WorkerId,
+    AccountId, AttemptId, Earned, FeeRatio, JobId, Micros, PayoutId, TaskId, TransferId, UnixMillis, WorkerId,
 };
 use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
@@ -22,6 +22,8 @@ pub enum Book {
     Fees,
     /// Where credit comes from: the only book that may fall below zero.
     Issued,
+    /// What a payout holds until it was sent or has failed.
+    Payout(PayoutId),
     /// What was sent to wallets.
     PaidOut,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Book {
             Book::Escrow(job) => job.fmt(f),
             Book::Fees => f.write_str("fees"),
             Book::Issued => f.write_str("issued"),
+            Book::Payout(payout) => payout.fmt(f),
             Book::PaidOut => f.write_str("paid_out"),
         }
     }
@@ -46,6 +49,7 @@ pub enum TransferKind {
     Reward,
     Fee,
     Refund,
+    Payout,
 }
 
 impl TransferKind {
@@ -56,6 +60,7 @@ impl TransferKind {
             TransferKind::Reward => "reward",
             TransferKind::Fee => "fee",
             TransferKind::Refund => "refund",
+            TransferKind::Payout => "payout",
         }
     }
 }
@@ -157,6 +162,65 @@ pub async fn balance(conn: &mut AnyConnection, book: &Book) -> Result<Micros> {
     Ok(Micros(micros))
 }
 
+/// Locks an account until the transaction ends, so that nobody else spends from the balance that it reads next.
+async fn lock_balance(conn: &mut AnyConnection, account: AccountId) -> Result<()> {
+    let locked = sqlx::query("UPDATE accounts SET balance_version = balance_version + 1 WHERE id = $1")
+        .bind(account.to_string())
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    if locked == 0 { Err(Error::NotFound("account")) } else { Ok(()) }
+}
+
+/// Takes a payout's amount out of the account's balance; `InsufficientFunds` when the account holds less.
+pub async fn hold_payout(
+    conn: &mut AnyConnection,
+    account: AccountId,
+    payout: PayoutId,
+    amount: Micros,
+    now: UnixMillis,
+) -> Result<()> {
+    lock_balance(conn, account).await?;
+    let held = balance(conn, &Book::Account(account)).await?;
+    if held < amount {
+        return Err(Error::InsufficientFunds(format!(
+            "a payout of {amount} is refused: the account holds {held}"
+        )));
+    }
+    let hold = NewTransfer {
+        key: format!("payout:{payout}"),
+        kind: TransferKind::Payout,
+        from: Book::Account(account),
+        to: Book::Payout(payout),
+        amount,
+        worker_id: None,
+        attempt_id: None,
+    };
+    transfer(conn, hold, now).await?;
+    Ok(())
+}
+
+/// Moves what a payout holds on to wallets, or back to the account.
+pub async fn end_payout(
+    conn: &mut AnyConnection,
+    payout: PayoutId,
+    (kind, to): (TransferKind, Book),
+    amount: Micros,
+    now: UnixMillis,
+) -> Result<()> {
+    let end = NewTransfer {
+        key: format!("{}:ended:{payout}", kind.as_str()),
+        kind,
+        from: Book::Payout(payout),
+        to,
+        amount,
+        worker_id: None,
+        attempt_id: None,
+    };
+    transfer(conn, end, now).await?;
+    Ok(())
+}
+
 /// Sets a job's cost aside; `InsufficientFunds` when the account holds less.
 pub async fn escrow_job(
     conn: &mut AnyConnection,
@@ -165,15 +229,7 @@ pub async fn escrow_job(
     amount: Micros,
     now: UnixMillis,
 ) -> Result<()> {
-    // Locks the account: two jobs must not both be paid from the balance that each of them read.
-    let locked = sqlx::query("UPDATE accounts SET balance_version = balance_version + 1 WHERE id = $1")
-        .bind(account.to_string())
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-    if locked == 0 {
-        return Err(Error::NotFound("account"));
-    }
+    lock_balance(conn, account).await?;
     if amount == Micros::ZERO {
         return Ok(());
     }

@@ -18,6 +18,7 @@ mod ledger;
 mod metrics;
 mod notifications;
 mod openapi;
+mod payouts;
 mod tasks;
 mod tenant;
 mod workers;

@@ -5,7 +5,7 @@ use crate::registry::Registry;
 
 on_both_databases!(every_route_is_described, health_is_open_to_anyone,);
 
-const ROUTES: [(&str, &str); 52] = [
+const ROUTES: [(&str, &str); 55] = [
     ("get", "/v1/me"),
     ("post", "/v1/tokens"),
     ("get", "/v1/tokens"),
@@ -21,6 +21,9 @@ const ROUTES: [(&str, &str); 52] = [
     ("get", "/v1/attempts"),
     ("get", "/v1/summary"),
     ("get", "/v1/earnings"),
+    ("get", "/v1/payouts"),
+    ("post", "/v1/payouts"),
+    ("patch", "/v1/payouts/{id}"),
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),

@@ -1,0 +1,151 @@
+//! Figures that are kept: a loop sums what ended, once it is old enough that no transaction can still add to
+//! its time. Completions write no shared row, and a year of history is read as sums.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use pictor_protocol::UnixMillis;
+use sqlx::{AnyConnection, AssertSqlSafe};
+
+use super::period::{DAY_MILLIS, QUARTER_MILLIS};
+use crate::App;
+use crate::error::Result;
+
+const FOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// A transaction's rows carry the moment at which its request came, and none waits this long to be written.
+const SETTLED_MILLIS: i64 = 15 * 60 * 1_000;
+
+/// Which figures, by the width of time that one row sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fold {
+    /// Of each account, each worker and the network: `figures`.
+    Quarter,
+    /// Of each GPU: `gpu_figures`.
+    Day,
+}
+
+impl Fold {
+    const ALL: [Fold; 2] = [Fold::Quarter, Fold::Day];
+
+    fn name(self) -> &'static str {
+        match self {
+            Fold::Quarter => "quarter",
+            Fold::Day => "day",
+        }
+    }
+
+    pub(super) fn width_millis(self) -> i64 {
+        match self {
+            Fold::Quarter => QUARTER_MILLIS,
+            Fold::Day => DAY_MILLIS,
+        }
+    }
+}
+
+/// What ended before this moment is folded, and what is folded does not change.
+pub(super) async fn folded_until(conn: &mut AnyConnection, fold: Fold) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT until FROM folds WHERE name = $1")
+        .bind(fold.name())
+        .fetch_one(conn)
+        .await?)
+}
+
+/// Folds what has settled, once a minute. What cannot be folded now is tried again: until then its rows are read.
+pub async fn fold_loop(app: App) -> anyhow::Result<Infallible> {
+    let mut ticks = tokio::time::interval(FOLD_INTERVAL);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = fold_settled(&app).await {
+            tracing::error!(
+                error = format!("{:#}", anyhow::Error::from(error)),
+                "figures could not be folded"
+            );
+        }
+    }
+}
+
+/// Folds all that has settled, a day of history to a transaction.
+async fn fold_settled(app: &App) -> Result<()> {
+    for fold in Fold::ALL {
+        while fold_next(app, fold).await? {}
+    }
+    Ok(())
+}
+
+/// Folds at most a day more; whether there was something to fold.
+async fn fold_next(app: &App, fold: Fold) -> Result<bool> {
+    let width = fold.width_millis();
+    let settled = (app.clock.now().0 - SETTLED_MILLIS).div_euclid(width) * width;
+    let (from, begins) = {
+        let mut conn = app.db.read().await?;
+        let from = folded_until(&mut conn, fold).await?;
+        let first: Option<i64> =
+            sqlx::query_scalar("SELECT MIN(created_at) FROM accounts").fetch_one(&mut *conn).await?;
+        // Nothing ended before the first account was made; were there something, it would be folded with that day.
+        (from, from.max(first.unwrap_or(settled)))
+    };
+    let to = (begins.div_euclid(DAY_MILLIS) * DAY_MILLIS + DAY_MILLIS).min(settled);
+    if from >= to {
+        return Ok(false);
+    }
+    app.db.write(move |conn| Box::pin(fold_range(conn, fold, UnixMillis(from), UnixMillis(to)))).await?;
+    Ok(true)
+}
+
+async fn fold_range(conn: &mut AnyConnection, fold: Fold, from: UnixMillis, to: UnixMillis) -> Result<()> {
+    let moved = sqlx::query("UPDATE folds SET until = $3 WHERE name = $1 AND until = $2")
+        .bind(fold.name())
+        .bind(from.0)
+        .bind(to.0)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    if moved == 0 {
+        // Another replica was faster.
+        return Ok(());
+    }
+    match fold {
+        Fold::Quarter => {
+            for subject in ["worker_id", "account_id", "'network'"] {
+                // Safe: the three subjects are the literals above.
+                let sql = QUARTERS.replace("SUBJECT", subject);
+                sqlx::query(AssertSqlSafe(sql)).bind(from.0).bind(to.0).execute(&mut *conn).await?;
+            }
+        }
+        Fold::Day => {
+            sqlx::query(DAYS).bind(from.0).bind(to.0).execute(conn).await?;
+        }
+    }
+    Ok(())
+}
+
+const QUARTERS: &str = "
+    INSERT INTO figures (subject, quarter, completed, failed, expired, released, cancelled, reward_micros, points)
+    SELECT subject, quarter, CAST(SUM(completed) AS BIGINT), CAST(SUM(failed) AS BIGINT), CAST(SUM(expired) AS BIGINT),
+           CAST(SUM(released) AS BIGINT), CAST(SUM(cancelled) AS BIGINT), CAST(SUM(reward_micros) AS BIGINT),
+           CAST(SUM(points) AS BIGINT)
+    FROM (
+        SELECT SUBJECT AS subject, ended_at / 900000 AS quarter,
+               CASE WHEN status = 'completed' THEN 1 ELSE 0 END AS completed,
+               CASE WHEN status = 'failed' THEN 1 ELSE 0 END AS failed,
+               CASE WHEN status = 'expired' THEN 1 ELSE 0 END AS expired,
+               CASE WHEN status = 'released' THEN 1 ELSE 0 END AS released,
+               CASE WHEN status = 'cancelled' THEN 1 ELSE 0 END AS cancelled,
+               COALESCE(reward_micros, 0) AS reward_micros, 0 AS points
+        FROM attempts
+        WHERE account_id IN (SELECT id FROM accounts) AND ended_at >= $1 AND ended_at < $2
+        UNION ALL
+        SELECT SUBJECT, created_at / 900000, 0, 0, 0, 0, 0, 0, points
+        FROM points
+        WHERE account_id IN (SELECT id FROM accounts) AND created_at >= $1 AND created_at < $2) AS entries
+    GROUP BY subject, quarter";
+
+const DAYS: &str = "
+    INSERT INTO gpu_figures (account_id, day, worker_id, gpu_uuid, gpu_name, completed, failed, reward_micros)
+    SELECT account_id, ended_at / 86400000, worker_id, COALESCE(gpu_uuid, ''), MAX(gpu_name),
+           CAST(SUM(CASE WHEN status = 'completed' THEN 1 ELSE 0 END) AS BIGINT),
+           CAST(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS BIGINT),
+           CAST(COALESCE(SUM(reward_micros), 0) AS BIGINT)
+    FROM attempts
+    WHERE account_id IN (SELECT id FROM accounts) AND ended_at >= $1 AND ended_at < $2
+    GROUP BY account_id, ended_at / 86400000, worker_id, COALESCE(gpu_uuid, '')";

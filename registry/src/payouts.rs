@@ -1,0 +1,232 @@
+//! Payouts: money on its way to wallets, which an operator records and providers see.
+
+mod state;
+pub mod store;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pictor_protocol::{List, Micros, NewPayout, PatchPayout, Payout, PayoutId, PayoutStatus};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::App;
+use crate::auth::{Caller, Operator, Provider};
+use crate::error::{Error, Json, Path, Query, Result};
+use state::PayoutEvent;
+
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+const KEY_CHARS_MAX: usize = 200;
+const REFERENCE_CHARS_MAX: usize = 200;
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(patch))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// At most 1,000; 100 unless given. CSV without it is all of them.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+}
+
+/// Payouts, newest first; an operator's are every account's.
+#[utoipa::path(get, path = "/v1/payouts", params(ListQuery), responses((status = 200, body = List<Payout>)))]
+async fn list(
+    State(app): State<App>,
+    Provider(caller): Provider,
+    Query(query): Query<ListQuery>,
+) -> Result<Response> {
+    if query.limit.is_some_and(|limit| limit == 0 || limit > LIMIT_MAX) {
+        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
+    }
+    let before: Option<PayoutId> = match query.cursor.as_deref() {
+        None | Some("") => None,
+        Some(cursor) => {
+            let not_ours = |_| Error::Invalid("cursor is not one that this list gave".to_owned());
+            Some(cursor.parse().map_err(not_ours)?)
+        }
+    };
+    if query.format == Format::Csv {
+        return csv(&app, &caller, before, query.limit).await;
+    }
+    let list = page(&app, &caller, before, query.limit.unwrap_or(LIMIT_DEFAULT)).await?;
+    Ok(Json(list).into_response())
+}
+
+/// One page of what the caller may see.
+pub async fn page(app: &App, caller: &Caller, before: Option<PayoutId>, limit: u32) -> Result<List<Payout>> {
+    let mut conn = app.db.read().await?;
+    let (owner, currency) = (caller.account_filter(), &app.settings.currency);
+    let mut items = store::list(&mut conn, owner, before, i64::from(limit) + 1, currency).await?;
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
+    Ok(List { items, next_cursor })
+}
+
+async fn csv(
+    app: &App,
+    caller: &Caller,
+    mut before: Option<PayoutId>,
+    limit: Option<u32>,
+) -> Result<Response> {
+    let mut lines = ::csv::WriterBuilder::new().terminator(::csv::Terminator::CRLF).from_writer(Vec::new());
+    let columns = [
+        "id",
+        "account_id",
+        "account_name",
+        "currency",
+        "amount_micros",
+        "status",
+        "wallet_address",
+        "reference",
+        "created_at",
+        "ended_at",
+    ];
+    lines.write_record(columns).map_err(anyhow::Error::from)?;
+    loop {
+        let List { items, next_cursor } = page(app, caller, before, limit.unwrap_or(LIMIT_MAX)).await?;
+        for payout in &items {
+            lines.write_record(record(payout)).map_err(anyhow::Error::from)?;
+        }
+        before = items.last().map(|last| last.id);
+        if next_cursor.is_none() || limit.is_some() {
+            break;
+        }
+    }
+    let text = lines.into_inner().map_err(|cause| anyhow::anyhow!("payouts as CSV: {cause}"))?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"payouts.csv\""),
+    ];
+    Ok((headers, text).into_response())
+}
+
+fn record(payout: &Payout) -> [String; 10] {
+    [
+        payout.id.to_string(),
+        payout.account_id.to_string(),
+        guarded(Some(&payout.account_name)),
+        payout.currency.clone(),
+        payout.amount_micros.0.to_string(),
+        payout.status.to_string(),
+        guarded(payout.wallet_address.as_deref()),
+        guarded(payout.reference.as_deref()),
+        payout.created_at.to_string(),
+        payout.ended_at.map(|at| at.to_string()).unwrap_or_default(),
+    ]
+}
+
+/// Text that others wrote: a spreadsheet must not take it for a formula.
+fn guarded(text: Option<&str>) -> String {
+    match text {
+        Some(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
+        text => text.unwrap_or_default().to_owned(),
+    }
+}
+
+/// Takes an amount out of an account's balance to be sent to its wallet. 201; 200 when its `Idempotency-Key`
+/// has made it before. Money moves elsewhere: this records it.
+#[utoipa::path(post, path = "/v1/payouts", request_body = NewPayout,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, body = Payout), (status = 200, body = Payout)))]
+async fn create(
+    State(app): State<App>,
+    Operator(_): Operator,
+    headers: HeaderMap,
+    Json(new): Json<NewPayout>,
+) -> Result<(StatusCode, Json<Payout>)> {
+    let (payout, is_new) = record_payout(&app, new, idempotency_key(&headers)?).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(payout)))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    if text.is_empty() || text.chars().count() > KEY_CHARS_MAX {
+        return Err(Error::Invalid(format!("Idempotency-Key: 1 to {KEY_CHARS_MAX} characters of ASCII")));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// Records a payout as pending; `false` when the key has made it before.
+pub async fn record_payout(app: &App, new: NewPayout, key: Option<String>) -> Result<(Payout, bool)> {
+    if new.amount_micros <= Micros::ZERO {
+        return Err(Error::Invalid("amount_micros: must be above zero".to_owned()));
+    }
+    let row = store::NewPayoutRow {
+        id: app.clock.id(PayoutId::from_parts),
+        account_id: new.account_id,
+        amount: new.amount_micros,
+        reference: reference(new.reference)?,
+        idempotency_key: key,
+    };
+    let (currency, now) = (app.settings.currency.clone(), app.clock.now());
+    app.db
+        .write(move |conn| {
+            let (row, currency) = (row.clone(), currency.clone());
+            Box::pin(async move { store::create(conn, &row, &currency, now).await })
+        })
+        .await
+}
+
+fn reference(given: Option<String>) -> Result<Option<String>> {
+    let Some(text) = given.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    if text.chars().count() > REFERENCE_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(Error::Invalid(format!(
+            "reference: at most {REFERENCE_CHARS_MAX} characters and no control characters"
+        )));
+    }
+    Ok(Some(text))
+}
+
+/// Says how a pending payout ended: `sent`, or `failed`, which returns its amount to the balance.
+#[utoipa::path(patch, path = "/v1/payouts/{id}", params(("id" = PayoutId, Path)), request_body = PatchPayout,
+    responses((status = 200, body = Payout)))]
+async fn patch(
+    State(app): State<App>,
+    Operator(_): Operator,
+    Path(id): Path<PayoutId>,
+    Json(patch): Json<PatchPayout>,
+) -> Result<Json<Payout>> {
+    Ok(Json(end_payout(&app, id, patch).await?))
+}
+
+pub async fn end_payout(app: &App, id: PayoutId, patch: PatchPayout) -> Result<Payout> {
+    let event = match patch.status {
+        PayoutStatus::Sent => PayoutEvent::Sent,
+        PayoutStatus::Failed => PayoutEvent::Failed,
+        PayoutStatus::Pending => {
+            return Err(Error::Invalid("status: a payout becomes sent or failed".to_owned()));
+        }
+    };
+    let reference = reference(patch.reference)?;
+    let (currency, now) = (app.settings.currency.clone(), app.clock.now());
+    app.db
+        .write(move |conn| {
+            let (reference, currency) = (reference.clone(), currency.clone());
+            Box::pin(async move { store::end(conn, id, event, reference, &currency, now).await })
+        })
+        .await
+}
