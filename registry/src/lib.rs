@@ -33,6 +33,7 @@ pub mod earnings;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
+pub mod network;
 pub mod notifications;
 pub mod payouts;
 pub mod peer;
@@ -77,6 +78,8 @@ fn routes() -> OpenApiRouter<App> {
         .merge(discovery::routes())
         .merge(metrics::routes())
         .merge(notifications::routes())
+        .merge(audit::routes())
+        .merge(network::routes())
         .merge(tenant::routes())
 }
 

@@ -15,6 +15,7 @@ use pictor_protocol::{
     WorkerName, WorkerStatus,
 };
 use serde::Deserialize;
+use serde_json::json;
 use sqlx::AnyConnection;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -22,6 +23,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::accounts::store::{NewTokenRow, add_worker_token, revoke_worker_tokens};
+use crate::audit::{self, Event};
 use crate::auth::{self, Agent, Provider};
 use crate::error::{Error, Json, Path, Query, Result};
 use crate::tasks;
@@ -272,14 +274,17 @@ async fn delete(
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
 ) -> Result<StatusCode> {
-    let (owner, now) = (caller.account_filter(), app.clock.now());
+    let (owner, now, clock) = (caller.account_filter(), app.clock.now(), app.clock.clone());
     // What it last reported belongs to its history.
     presence::write_one(&app, id).await?;
     app.db
         .write(move |conn| {
+            let (caller, clock) = (caller.clone(), clock.clone());
             Box::pin(async move {
-                store::get(conn, id, owner).await?;
+                let row = store::get(conn, id, owner).await?;
                 store::archive(conn, id, now).await?;
+                let event = Event::by(&clock, &caller, row.account_id, "worker_deleted", id);
+                audit::record(conn, &event.with(json!({ "name": row.name }))).await?;
                 revoke_worker_tokens(conn, id, now).await?;
                 tasks::release_all(conn, id, now).await
             })
@@ -323,10 +328,15 @@ async fn config(
         token: secret.text,
     };
     let settings = toml::to_string(&config).map_err(anyhow::Error::from)?;
+    let event = Event::by(&app.clock, &caller, row.account_id, "worker_config_downloaded", id)
+        .with(json!({ "file": file_name }));
     app.db
         .write(move |conn| {
-            let token = token.clone();
-            Box::pin(async move { add_worker_token(conn, &token, now).await })
+            let (token, event) = (token.clone(), event.clone());
+            Box::pin(async move {
+                add_worker_token(conn, &token, now).await?;
+                audit::record(conn, &event).await
+            })
         })
         .await?;
     let headers = [

@@ -7,15 +7,18 @@
 
 mod account;
 mod agent;
+mod audit;
 mod earnings;
 mod family;
 mod frames;
 mod history;
 mod ids;
 mod job;
+mod ledger;
 mod list;
 mod loopback;
 mod money;
+mod network;
 mod notification;
 mod payout;
 mod problem;
@@ -29,6 +32,7 @@ pub use agent::{
     HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,
     StoredFrame,
 };
+pub use audit::AuditEntry;
 pub use earnings::{Earnings, EarningsGroup, SeriesPoint, TaskCounts};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
@@ -38,9 +42,11 @@ pub use ids::{
     SessionId, TaskId, TokenId, TransferId, WorkerId,
 };
 pub use job::{Job, JobSettings};
+pub use ledger::{BookSum, Ledger, Transfer};
 pub use list::List;
 pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
+pub use network::NetworkOverview;
 pub use notification::{
     Channel, ChannelKind, CreatedChannel, Delivery, DeliveryStatus, NewChannel, NotificationEvent,
     NotificationPhase, NotificationSettings, PatchNotifications, QuietHours, TimeOfDay, TimeOfDayError,

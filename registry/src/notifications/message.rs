@@ -100,8 +100,8 @@ fn of_worker(
 /// Something that happened to an account's money.
 #[derive(Debug, Clone)]
 pub enum Announcement {
-    PayoutSent { amount: Micros, currency: String, reference: String },
-    PayoutFailed { amount: Micros, currency: String, reason: String },
+    PayoutSent { amount: Micros, currency: String, reference: Option<String> },
+    PayoutFailed { amount: Micros, currency: String, reference: Option<String> },
     WalletChanged { to: Option<String> },
 }
 
@@ -111,12 +111,12 @@ impl Announcement {
             Announcement::PayoutSent { amount, currency, reference } => (
                 NotificationEvent::PayoutSent,
                 format!("Payout of {amount} {currency} sent"),
-                format!("It is on its way to your wallet. Reference: {reference}"),
+                format!("It is on its way to your wallet.{}", noted(reference.as_deref())),
             ),
-            Announcement::PayoutFailed { amount, currency, reason } => (
+            Announcement::PayoutFailed { amount, currency, reference } => (
                 NotificationEvent::PayoutFailed,
                 format!("Payout of {amount} {currency} failed"),
-                format!("The amount is in your balance again. {reason}"),
+                format!("The amount is in your balance again.{}", noted(reference.as_deref())),
             ),
             Announcement::WalletChanged { to } => (
                 NotificationEvent::WalletChanged,
@@ -134,6 +134,10 @@ impl Announcement {
         let text = cut(&text, DETAIL_CHARS_MAX);
         Message { event, phase: NotificationPhase::Once, worker_id: None, title, text }
     }
+}
+
+fn noted(reference: Option<&str>) -> String {
+    reference.map_or_else(String::new, |text| format!(" Reference: {text}"))
 }
 
 /// What a person reads: one message as it is, or all that waited, each with its time.

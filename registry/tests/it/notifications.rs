@@ -409,15 +409,11 @@ async fn money_is_announced(place: Place) {
     let db = place.open().await;
     let (account, clock) = (ada.id.parse().unwrap(), registry.clock.clone());
     let said = [
-        Announcement::PayoutSent {
-            amount: Micros(12_500_000),
-            currency: "EUR".to_owned(),
-            reference: "tx 7".to_owned(),
-        },
+        Announcement::PayoutSent { amount: Micros(12_500_000), currency: "EUR".to_owned(), reference: None },
         Announcement::PayoutFailed {
             amount: Micros(3_000_000),
             currency: "EUR".to_owned(),
-            reason: "The bank said no.".to_owned(),
+            reference: Some("the bank said no".to_owned()),
         },
         Announcement::WalletChanged { to: Some("DE00 1234".to_owned()) },
     ];
@@ -437,6 +433,6 @@ async fn money_is_announced(place: Place) {
     registry.clock.advance((end.0 - registry.clock.now().0) / 1_000 + 1);
     let late = web.call(2).await;
     assert_eq!(titles(&late), [format!("Payout of {} EUR failed", Micros(3_000_000))]);
-    assert!(text(&late.body["text"]).contains("The bank said no."), "{late:?}");
+    assert!(text(&late.body["text"]).contains("Reference: the bank said no"), "{late:?}");
     registry.stop().await;
 }
