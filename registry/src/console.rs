@@ -3,6 +3,7 @@
 //! A page is a call of the API first: its handler asks the feature's own functions, as the API's does, and
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
+mod admin;
 mod assets;
 mod form;
 mod frame;
@@ -35,6 +36,7 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/account/notifications/channels", post(notifications::add))
         .route("/account/notifications/channels/{id}/test", post(notifications::test))
         .route("/account/notifications/channels/{id}/delete", post(notifications::remove))
+        .merge(admin::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 /// The style sheets, in the order in which they apply.
-const STYLES: &[&str] = &[include_str!("console.css"), include_str!("notifications.css")];
+const STYLES: &[&str] =
+    &[include_str!("console.css"), include_str!("notifications.css"), include_str!("admin.css")];
 const SCRIPTS: &[&str] = &[include_str!("console.js")];
 const ICON: &str = include_str!("icon.svg");
 
