@@ -16,7 +16,10 @@ use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-pub use session::{SESSION_MILLIS_MAX, Session, end_session, find_session, open_session};
+pub use session::{
+    SESSION_MILLIS_MAX, Session, confirm_session, end_session, end_session_of, end_sessions, find_session,
+    open_session, open_session_of, sessions,
+};
 
 /// How stale a token's `last_used_at` may be: it is for people to read, not worth a write a request.
 const LAST_USED_MILLIS: i64 = 60_000;

@@ -35,6 +35,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod network;
 pub mod notifications;
+pub mod oidc;
 pub mod payouts;
 pub mod peer;
 pub mod tasks;
@@ -60,6 +61,7 @@ pub struct App {
     pub metrics: Arc<metrics::Metrics>,
     pub notifier: Arc<notifications::Sender>,
     pub prometheus: Option<Arc<tenant::Upstream>>,
+    pub oidc: Option<Arc<oidc::Provider>>,
     pub shutdown: CancellationToken,
 }
 
@@ -155,8 +157,11 @@ async fn open(
     let blobs = Blobs::open(&settings.blobs, clock.clone())?;
     let presence = workers::Presence::load(&db).await?;
     let prometheus = settings.prometheus_url.clone().map(tenant::Upstream::new).transpose()?;
+    let public_url = settings.public_url(listening_on)?;
+    let oidc = oidc::Provider::new(&settings.oidc, &public_url)?;
     Ok(App {
-        public_url: settings.public_url(listening_on)?,
+        public_url,
+        oidc: oidc.map(Arc::new),
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
         metrics: Arc::new(metrics::Metrics::new(clock.now())?),

@@ -26,7 +26,7 @@ mod status;
 mod time;
 mod worker;
 
-pub use account::{Account, CreatedToken, Me, NewToken, Token};
+pub use account::{Account, CreatedToken, Identity, Me, NewToken, PatchMe, Session, Token};
 pub use agent::{
     AttemptEnded, AttemptReport, CompleteRequest, Earned, FailRequest, HealthFinding, HeartbeatRequest,
     HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,

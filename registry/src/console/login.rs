@@ -7,7 +7,7 @@ use axum_extra::extract::cookie::CookieJar;
 use pictor_protocol::Role;
 use serde::Deserialize;
 
-use super::visitor::{SESSION_COOKIE, session_cookie};
+use super::visitor::{Browser, SESSION_COOKIE, session_cookie};
 use super::{Form, Page, Visitor, render};
 use crate::App;
 use crate::auth::{self, Caller};
@@ -70,9 +70,10 @@ fn show(app: &App, next: String, refusal: Option<String>) -> Result<Response> {
 pub(super) async fn sign_in(
     State(app): State<App>,
     jar: CookieJar,
+    Browser(browser): Browser,
     axum_extra::extract::Form(SignIn { token, next }): axum_extra::extract::Form<SignIn>,
 ) -> Result<Response> {
-    match auth::open_session(&app, &token).await {
+    match auth::open_session(&app, &token, browser).await {
         Ok(secret) => {
             let jar = jar.add(session_cookie(&app, secret));
             Ok((jar, Redirect::to(&local(&next, "/"))).into_response())
@@ -98,7 +99,7 @@ pub(super) async fn sign_out(
 }
 
 /// Only ever a page of this registry: a link must not sign people in to somewhere else.
-fn local(next: &str, otherwise: &str) -> String {
+pub(super) fn local(next: &str, otherwise: &str) -> String {
     let is_path =
         next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n', '\t']);
     if is_path { next.to_owned() } else { otherwise.to_owned() }

@@ -1,6 +1,9 @@
 //! Who looks at a page: the session behind the cookie, and how its forms prove that they are ours.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
+use axum::http::header;
 use axum::http::request::Parts;
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use cookie::time::Duration;
@@ -96,6 +99,18 @@ impl FromRequestParts<App> for Visitor {
         let location = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let flash = value(FLASH_COOKIE).and_then(|text| String::from_utf8(hex::decode(text).ok()?).ok());
         Ok(Visitor { session, zone, flash, location, cookie })
+    }
+}
+
+/// How the browser names itself.
+pub(super) struct Browser(pub(super) Option<String>);
+
+impl FromRequestParts<App> for Browser {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> std::result::Result<Browser, Infallible> {
+        let named = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Browser(named.map(str::to_owned)))
     }
 }
 
