@@ -415,7 +415,7 @@ pub(super) async fn put_off(
     is_try: bool,
 ) -> Result<bool> {
     let put_off = sqlx::query(
-        "UPDATE deliveries SET due_at = $3, tries = tries + $4
+        "UPDATE deliveries SET due_at = $3, tries = tries + $4, error = CASE WHEN $4 > 0 THEN NULL ELSE error END
          WHERE id = $1 AND status = 'pending' AND due_at = $2",
     )
     .bind(due.id.to_string())

@@ -9,6 +9,7 @@ mod network;
 mod registry;
 
 mod access;
+mod admin;
 mod backup;
 mod discovery;
 mod earnings;

@@ -434,5 +434,10 @@ async fn money_is_announced(place: Place) {
     let late = web.call(2).await;
     assert_eq!(titles(&late), [format!("Payout of {} EUR failed", Micros(3_000_000))]);
     assert!(text(&late.body["text"]).contains("Reference: the bank said no"), "{late:?}");
+
+    // As the calls that move it do.
+    let wallet = Some(json!({"wallet_address": "somewhere-else"}));
+    registry.call(Method::PATCH, &ada.token, "/v1/me", wallet).await.ok();
+    assert!(text(&web.call(3).await.body["text"]).contains("somewhere-else"));
     registry.stop().await;
 }
