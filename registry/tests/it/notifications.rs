@@ -228,6 +228,7 @@ async fn health_and_failures_are_incidents(place: Place) {
     assert!(messages.iter().any(|message| text(&message["text"]).contains("Xid 79: reboot")), "{messages:?}");
 
     for _ in 0..3 {
+        registry.clock.advance(1);
         let lease = worker.lease().await;
         worker.end(&lease, "fail", json!({"error": "broken", "render_seconds": null})).await.ok();
     }
@@ -236,6 +237,7 @@ async fn health_and_failures_are_incidents(place: Place) {
         deliveries(&registry, &ada).await.into_iter().find(found)
     };
     until("failures are told", async || failures("began").await).await;
+    registry.clock.advance(1);
     let lease = worker.lease().await;
     worker.render(&lease).await;
     let over = async || {

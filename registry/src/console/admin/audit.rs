@@ -3,11 +3,11 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Html;
-use pictor_protocol::{AuditEntry, Role};
+use pictor_protocol::{AuditEntry, Micros, Role};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::{Page, Visitor, render};
+use super::super::{Page, Visitor, render, text};
 use super::ROWS;
 use crate::App;
 use crate::audit::{self, AuditQuery};
@@ -35,10 +35,24 @@ pub(super) struct Asked {
 }
 
 /// The members of a detail, for people: what is null says nothing.
-fn facts(detail: &Value) -> Vec<(String, String)> {
+fn facts(detail: &Value, currency: &str) -> Vec<(String, String)> {
     let members = detail.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    members.map(|(name, value)| (name.replace('_', " "), text(value))).collect()
+    let fact = |(name, value): (&String, &Value)| match (name.strip_suffix("_micros"), value) {
+        (Some(name), Value::Number(number)) => {
+            let amount = Micros(number.as_i64().unwrap_or_default());
+            (name.replace('_', " "), text::money(&amount, currency))
+        }
+        _ => (name.replace('_', " "), plain(value)),
+    };
+    members.map(fact).collect()
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
 }
 
 pub(super) async fn page(

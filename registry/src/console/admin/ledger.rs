@@ -38,7 +38,7 @@ fn book_hint(book: &str) -> &'static str {
         "escrow" => "set aside by jobs for their tasks",
         "payouts" => "held by payouts on their way",
         "fees" => "kept by the network",
-        "issued" => "credit given to creators, so below zero",
+        "issued" => "where credit comes from, so below zero",
         _ => "sent to wallets",
     }
 }
