@@ -4,12 +4,14 @@
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
 mod admin;
+mod account;
 mod assets;
 mod form;
 mod frame;
 mod live;
 mod login;
 mod notifications;
+mod oidc;
 mod page;
 pub mod text;
 mod visitor;
@@ -37,6 +39,8 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/account/notifications/channels/{id}/test", post(notifications::test))
         .route("/account/notifications/channels/{id}/delete", post(notifications::remove))
         .merge(admin::routes())
+        .merge(account::routes())
+        .merge(oidc::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

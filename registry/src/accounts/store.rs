@@ -155,6 +155,49 @@ pub async fn tokens(conn: &mut AnyConnection, account_id: AccountId) -> Result<V
     rows.into_iter().map(token).collect()
 }
 
+/// A worker, and the newest token of its config files.
+#[derive(Debug, Clone)]
+pub struct WorkerToken {
+    pub worker_id: WorkerId,
+    pub name: String,
+    pub created_at: Option<UnixMillis>,
+    pub first_used_at: Option<UnixMillis>,
+}
+
+type WorkerTokenRow = (String, String, Option<i64>, Option<i64>);
+
+/// The first `limit` of an account's workers by name, and how many it has.
+pub async fn worker_tokens(
+    conn: &mut AnyConnection,
+    account_id: AccountId,
+    limit: i64,
+) -> Result<(Vec<WorkerToken>, i64)> {
+    let rows: Vec<WorkerTokenRow> = sqlx::query_as(
+        "SELECT w.id, w.name, MAX(t.created_at), MAX(t.last_used_at)
+         FROM workers w LEFT JOIN tokens t ON t.worker_id = w.id AND t.revoked_at IS NULL
+         WHERE w.account_id = $1 AND w.archived_at IS NULL
+         GROUP BY w.id, w.name, w.name_key ORDER BY w.name_key LIMIT $2",
+    )
+    .bind(account_id.to_string())
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await?;
+    let total: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM workers WHERE account_id = $1 AND archived_at IS NULL")
+            .bind(account_id.to_string())
+            .fetch_one(conn)
+            .await?;
+    let worker = |(id, name, created_at, first_used_at): WorkerTokenRow| {
+        Ok(WorkerToken {
+            worker_id: id.parse().map_err(anyhow::Error::from)?,
+            name,
+            created_at: created_at.map(UnixMillis),
+            first_used_at: first_used_at.map(UnixMillis),
+        })
+    };
+    Ok((rows.into_iter().map(worker).collect::<Result<_>>()?, total))
+}
+
 /// Whose the token was, and its name. `owner` None: of any account, for operators.
 pub async fn revoke_token(
     conn: &mut AnyConnection,

@@ -1,11 +1,12 @@
 //! People signed in with a browser: what their cookie stands for, and for how long.
 
-use pictor_protocol::{AccountId, Scope, SessionId, TokenId, UnixMillis};
+use pictor_protocol::{AccountId, AuditEventId, Scope, SessionId, TokenId, UnixMillis};
+use serde_json::json;
 use sqlx::{AnyConnection, Row};
 
 use super::{Caller, TokenRow, caller, digest, new_token, token_row};
 use crate::App;
-use crate::audit::Actor;
+use crate::audit::{self, Actor, Event};
 use crate::error::{Error, Result};
 
 /// A session that nobody used for so long has ended.
@@ -85,14 +86,25 @@ async fn open(
         scope,
         browser: browser.map(|text| text.chars().take(BROWSER_CHARS_MAX).collect()),
     };
+    let event = Event {
+        id: app.clock.id(AuditEventId::from_parts),
+        at: now,
+        account_id: Some(account_id),
+        actor_account_id: Some(account_id),
+        actor: Actor::Session,
+        action: "signed_in".to_owned(),
+        subject: new.id.to_string(),
+        detail: json!({ "token": token_id, "browser": new.browser }),
+    };
     app.db
         .write(move |conn| {
-            let new = new.clone();
+            let (new, event) = (new.clone(), event.clone());
             Box::pin(async move {
                 if let Some(token_id) = new.token_id {
                     super::touch(conn, token_id, now).await?;
                 }
-                insert(conn, &new, now).await
+                insert(conn, &new, now).await?;
+                audit::record(conn, &event).await
             })
         })
         .await?;

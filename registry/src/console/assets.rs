@@ -11,8 +11,12 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 /// The style sheets, in the order in which they apply.
-const STYLES: &[&str] =
-    &[include_str!("console.css"), include_str!("notifications.css"), include_str!("admin.css")];
+const STYLES: &[&str] = &[
+    include_str!("console.css"),
+    include_str!("account.css"),
+    include_str!("notifications.css"),
+    include_str!("admin.css"),
+];
 const SCRIPTS: &[&str] = &[include_str!("console.js")];
 const ICON: &str = include_str!("icon.svg");
 

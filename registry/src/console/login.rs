@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::cookie::CookieJar;
 use pictor_protocol::Role;
 use serde::Deserialize;
+use url::form_urlencoded;
 
 use super::visitor::{Browser, SESSION_COOKIE, session_cookie};
 use super::{Form, Page, Visitor, render};
@@ -19,6 +20,15 @@ struct LoginPage {
     page: Page,
     next: String,
     refusal: Option<String>,
+    /// The OpenID Connect provider, if there is one.
+    provider: Option<String>,
+}
+
+impl LoginPage {
+    fn provider_path(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        format!("/login/oidc?{}", query.append_pair("next", &self.next).finish())
+    }
 }
 
 #[derive(Deserialize)]
@@ -62,7 +72,9 @@ pub(super) async fn page(
 }
 
 fn show(app: &App, next: String, refusal: Option<String>) -> Result<Response> {
-    Ok(render(&LoginPage { page: Page::of_stranger(app, "Sign in"), next, refusal })?.into_response())
+    let provider = app.oidc.as_ref().map(|provider| provider.name().to_owned());
+    let page = LoginPage { page: Page::of_stranger(app, "Sign in"), next, refusal, provider };
+    Ok(render(&page)?.into_response())
 }
 
 /// Signs in with an access token. No form token is asked for here, because nobody is signed in yet; a form

@@ -114,13 +114,17 @@ impl FromRequestParts<App> for Browser {
     }
 }
 
-/// The cookie of a session. Browsers take a `Secure` one from plain HTTP only for their own machine, so a
-/// registry without TLS on another address has to do without.
+/// Browsers take a `Secure` cookie from plain HTTP only for their own machine, so a registry without TLS on
+/// another address has to do without.
+pub(super) fn is_secure(app: &App) -> bool {
+    app.public_url.scheme() == "https" || pictor_protocol::is_loopback(&app.public_url)
+}
+
+/// The cookie of a session.
 pub(super) fn session_cookie(app: &App, value: String) -> Cookie<'static> {
-    let is_local = pictor_protocol::is_loopback(&app.public_url);
     Cookie::build((SESSION_COOKIE, value))
         .http_only(true)
-        .secure(app.public_url.scheme() == "https" || is_local)
+        .secure(is_secure(app))
         .same_site(SameSite::Lax)
         .path("/")
         .max_age(Duration::milliseconds(SESSION_MILLIS_MAX))

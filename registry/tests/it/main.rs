@@ -5,11 +5,13 @@
 
 #[macro_use]
 mod database;
+mod browser;
 mod network;
 mod registry;
 
 mod access;
 mod admin;
+mod account;
 mod backup;
 mod discovery;
 mod earnings;
@@ -20,6 +22,9 @@ mod metrics;
 mod notifications;
 mod openapi;
 mod payouts;
+mod oidc;
+mod openapi;
+mod sessions;
 mod tasks;
 mod tenant;
 mod workers;

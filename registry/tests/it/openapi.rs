@@ -5,8 +5,14 @@ use crate::registry::Registry;
 
 on_both_databases!(every_route_is_described, health_is_open_to_anyone,);
 
-const ROUTES: [(&str, &str); 55] = [
+const ROUTES: [(&str, &str); 72] = [
     ("get", "/v1/me"),
+    ("patch", "/v1/me"),
+    ("get", "/v1/sessions"),
+    ("delete", "/v1/sessions"),
+    ("delete", "/v1/sessions/{id}"),
+    ("get", "/v1/identities"),
+    ("delete", "/v1/identities"),
     ("post", "/v1/tokens"),
     ("get", "/v1/tokens"),
     ("delete", "/v1/tokens/{id}"),
@@ -40,6 +46,17 @@ const ROUTES: [(&str, &str); 55] = [
     ("post", "/v1/agent/leases/{id}/fail"),
     ("post", "/v1/agent/leases/{id}/release"),
     ("patch", "/v1/agent/worker"),
+    ("get", "/v1/network"),
+    ("get", "/v1/ledger"),
+    ("get", "/v1/ledger/transfers"),
+    ("get", "/v1/audit"),
+    ("get", "/v1/notifications"),
+    ("patch", "/v1/notifications"),
+    ("get", "/v1/notifications/channels"),
+    ("post", "/v1/notifications/channels"),
+    ("delete", "/v1/notifications/channels/{id}"),
+    ("post", "/v1/notifications/channels/{id}/test"),
+    ("get", "/v1/notifications/deliveries"),
     ("get", "/v1/discovery/prometheus"),
     ("get", "/v1/prometheus/api/v1/query"),
     ("post", "/v1/prometheus/api/v1/query"),
