@@ -5,6 +5,9 @@ Benches:
             of the same frames; with one task of ten frames, and with ten tasks of one
   scrape    one scrape of the agent's /metrics with eight (fake) GPUs over one of node_exporter's, both
             programs' memory, the agent's processor time, and what 10,000 scrapes leave behind
+  console
+            pages of the registry's console: /summary over a year of 1,000,000 attempts of one account, and
+            /workers with 2,000 workers
   dashboards
             the PromQL of each dashboard at a range of a day, over generated series of 1,000 workers of eight GPUs
 """
@@ -24,6 +27,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import bench_console
 import bench_dashboards
 import bench_scrape
 
@@ -31,6 +35,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FRAMES = 10
 READY_SECONDS = 60
 RENDER_SECONDS = 300
+FOLD_SECONDS = 600
 # Nobody else's settings, nor a proxy between processes of one machine.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PICTOR_")}
 ENVIRONMENT |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -216,6 +221,35 @@ def bench_scrape_cost(args):
             bench_scrape.measure(network, fake, node, node_port, args.runs)
 
 
+def bench_console_cost(args):
+    bin = build(args.profile)
+    with tempfile.TemporaryDirectory(prefix="pictor-bench-", dir=args.folder) as folder, Servers(Path(folder)) as servers:
+        database, url = Path(folder) / "registry.db", f"http://127.0.0.1:{free_port()}"
+        made = [run(bin / "pictor-registry", "account", "create", name, "--role", name, "--json",
+                    "--database", f"sqlite://{database}") for name in ("provider", "creator")]
+        began = time.monotonic()
+        bench_console.fill(database, args.attempts, args.workers)
+        print(f"{args.attempts} attempts of {args.workers} workers, {database.stat().st_size >> 20} MiB,"
+              f" written in {time.monotonic() - began:.0f} s", flush=True)
+        registry = servers.start(
+            "registry", bin / "pictor-registry", "serve", "--listen", url.removeprefix("http://"),
+            "--database", f"sqlite://{database}", "--blobs", f"file://{folder}/blobs")
+        wait_until("the registry is ready", lambda: ask("GET", f"{url}/readyz"), registry)
+        browser, began = bench_console.Browser(url, json.loads(made[0])["token"]), time.monotonic()
+        print(f"/summary before anything is folded: {browser.get('/summary')[2]:.0f} ms", flush=True)
+        while not bench_console.folded(database):
+            if registry.poll() is not None or time.monotonic() - began > FOLD_SECONDS:
+                sys.exit(f"bench: gave up waiting for figures\n{registry.log.read_text()[-3000:]}")
+            time.sleep(0.5)
+        print(f"folded within {time.monotonic() - began:.0f} s", flush=True)
+        print_load()
+        pages = [("/summary", 100), ("/summary?range=24h", 100), ("/summary?range=7d", 100), ("/workers", 50)]
+        kept = bench_console.measure(browser, pages, args.runs)
+        if "ledger:" in registry.log.read_text():
+            sys.exit("bench: the ledger is not sound:\n" + registry.log.read_text()[-3000:])
+        sys.exit(0 if kept else 1)
+
+
 def bench_dashboards_cost(args):
     for program in ("prometheus", "promtool"):
         shutil.which(program) or sys.exit(f"bench: {program} is not installed: apt-get install --no-install-recommends prometheus")
@@ -277,6 +311,13 @@ def main():
     scrape.add_argument("--runs", type=int, default=500, help="how many pairs of scrapes (default: 500)")
     scrape.add_argument("--profile", default="release", help="the Cargo profile to build with (default: release)")
     scrape.set_defaults(run=bench_scrape_cost)
+    console = benches.add_parser("console", help="pages of the console over a year of history")
+    console.add_argument("--attempts", type=int, default=1_000_000, help="how many in the year (default: 1000000)")
+    console.add_argument("--workers", type=int, default=2000, help="how many workers of one GPU (default: 2000)")
+    console.add_argument("--runs", type=int, default=200, help="how often each page is asked for (default: 200)")
+    console.add_argument("--profile", default="release", help="the Cargo profile to build with (default: release)")
+    console.add_argument("--folder", type=Path, help="where the database is kept meanwhile, some GiB (default: the system's)")
+    console.set_defaults(run=bench_console_cost)
     dashboards = benches.add_parser("dashboards", help="what opening each dashboard costs Prometheus")
     dashboards.add_argument("--workers", type=int, default=1000, help="how many workers of eight GPUs (default: 1000)")
     dashboards.add_argument("--rounds", type=int, default=5, help="how often each query is measured (default: 5)")

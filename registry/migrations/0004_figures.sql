@@ -1,5 +1,5 @@
 -- Figures folded by a loop from attempts and points that ended long enough ago that no transaction can still
--- add to their time; what ended since is read from its own rows. Folded rows are never written again.
+-- add to their time; what ended since is read from its own rows. But for gpu_totals, a row is written once.
 
 CREATE TABLE figures (
     subject       TEXT NOT NULL,                     -- `acc_…`, `wrk_…`, or `network`
@@ -26,8 +26,20 @@ CREATE TABLE gpu_figures (
     PRIMARY KEY (account_id, day, worker_id, gpu_uuid)
 );
 
+-- The sum of all rows of gpu_figures, so that all time is a row a GPU.
+CREATE TABLE gpu_totals (
+    account_id    TEXT NOT NULL,
+    worker_id     TEXT NOT NULL,
+    gpu_uuid      TEXT NOT NULL,
+    gpu_name      TEXT,
+    completed     BIGINT NOT NULL,
+    failed        BIGINT NOT NULL,
+    reward_micros BIGINT NOT NULL,
+    PRIMARY KEY (account_id, worker_id, gpu_uuid)
+);
+
 CREATE TABLE folds (
-    name  TEXT PRIMARY KEY,                          -- `quarter` for figures, `day` for gpu_figures
+    name  TEXT PRIMARY KEY,                          -- `quarter` for figures, `day` for gpu_figures and gpu_totals
     until BIGINT NOT NULL                            -- what ended before this moment is folded
 );
 INSERT INTO folds (name, until) VALUES ('quarter', 0), ('day', 0);

@@ -3,9 +3,10 @@
 //! A page is a call of the API first: its handler asks the feature's own functions, as the API's does, and
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
-mod admin;
 mod account;
+mod admin;
 mod assets;
+mod chart;
 mod form;
 mod frame;
 mod live;
@@ -13,6 +14,8 @@ mod login;
 mod notifications;
 mod oidc;
 mod page;
+mod statistics;
+mod summary;
 pub mod text;
 mod visitor;
 
@@ -41,6 +44,9 @@ pub fn routes(app: &App) -> Router<App> {
         .merge(admin::routes())
         .merge(account::routes())
         .merge(oidc::routes())
+        .route("/summary", get(summary::page))
+        .route("/summary/payouts.csv", get(summary::payouts_csv))
+        .route("/workers/{id}/statistics", get(statistics::page))
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

@@ -87,7 +87,8 @@ pub async fn page(app: &App, caller: &Caller, before: Option<PayoutId>, limit: u
     Ok(List { items, next_cursor })
 }
 
-async fn csv(
+/// All that the caller may see, or the newest `limit`.
+pub async fn csv(
     app: &App,
     caller: &Caller,
     mut before: Option<PayoutId>,

@@ -14,6 +14,7 @@ use crate::error::Error;
 const STYLES: &[&str] = &[
     include_str!("console.css"),
     include_str!("account.css"),
+    include_str!("chart.css"),
     include_str!("notifications.css"),
     include_str!("admin.css"),
 ];

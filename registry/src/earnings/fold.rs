@@ -20,7 +20,7 @@ const SETTLED_MILLIS: i64 = 15 * 60 * 1_000;
 pub(super) enum Fold {
     /// Of each account, each worker and the network: `figures`.
     Quarter,
-    /// Of each GPU: `gpu_figures`.
+    /// Of each GPU: `gpu_figures`, and their sums, `gpu_totals`.
     Day,
 }
 
@@ -113,7 +113,8 @@ async fn fold_range(conn: &mut AnyConnection, fold: Fold, from: UnixMillis, to: 
             }
         }
         Fold::Day => {
-            sqlx::query(DAYS).bind(from.0).bind(to.0).execute(conn).await?;
+            sqlx::query(DAYS).bind(from.0).bind(to.0).execute(&mut *conn).await?;
+            sqlx::query(TOTALS).bind(from.0).bind(to.0).execute(conn).await?;
         }
     }
     Ok(())
@@ -149,3 +150,17 @@ const DAYS: &str = "
     FROM attempts
     WHERE account_id IN (SELECT id FROM accounts) AND ended_at >= $1 AND ended_at < $2
     GROUP BY account_id, ended_at / 86400000, worker_id, COALESCE(gpu_uuid, '')";
+
+/// The days just folded are added; `WHERE` tells SQLite where the conflict's `ON` begins.
+const TOTALS: &str = "
+    INSERT INTO gpu_totals (account_id, worker_id, gpu_uuid, gpu_name, completed, failed, reward_micros)
+    SELECT account_id, worker_id, gpu_uuid, MAX(gpu_name), CAST(SUM(completed) AS BIGINT),
+           CAST(SUM(failed) AS BIGINT), CAST(SUM(reward_micros) AS BIGINT)
+    FROM gpu_figures
+    WHERE account_id IN (SELECT id FROM accounts) AND day >= $1 / 86400000 AND day < $2 / 86400000
+    GROUP BY account_id, worker_id, gpu_uuid
+    ON CONFLICT (account_id, worker_id, gpu_uuid) DO UPDATE SET
+        gpu_name = COALESCE(excluded.gpu_name, gpu_totals.gpu_name),
+        completed = gpu_totals.completed + excluded.completed,
+        failed = gpu_totals.failed + excluded.failed,
+        reward_micros = gpu_totals.reward_micros + excluded.reward_micros";

@@ -55,17 +55,12 @@ pub(super) struct Cells {
 }
 
 pub(super) async fn read(conn: &mut AnyConnection, of: Of, period: &Period) -> Result<Cells> {
-    let split =
-        Split::new(period.from, period.to, folded_until(conn, Fold::Day).await?, Fold::Day.width_millis());
-    let mut rows: Vec<Row> = Vec::new();
-    if !split.folded.is_empty() {
-        let mut filter = of.rows();
-        filter.integer("day >= $?", split.folded.start).integer("day < $?", split.folded.end);
-        let folded = "SELECT worker_id, gpu_uuid, MAX(gpu_name), CAST(SUM(completed) AS BIGINT),
-                CAST(SUM(failed) AS BIGINT), CAST(SUM(reward_micros) AS BIGINT) FROM gpu_figures";
-        rows.extend(filter.query::<Row>(folded, "GROUP BY worker_id, gpu_uuid").fetch_all(&mut *conn).await?);
-    }
-    for (begin, end) in split.beside {
+    let (mut rows, beside) = if period.is_all_time {
+        all_time(conn, of, period.to).await?
+    } else {
+        ranged(conn, of, period).await?
+    };
+    for (begin, end) in beside {
         let mut filter = of.rows();
         filter.integer("ended_at >= $?", begin).integer("ended_at < $?", end);
         let ended = "SELECT worker_id, COALESCE(gpu_uuid, ''), MAX(gpu_name),
@@ -88,6 +83,43 @@ pub(super) async fn read(conn: &mut AnyConnection, of: Of, period: &Period) -> R
         workers: known(conn, of).await?,
         is_all_time: period.is_all_time,
     })
+}
+
+/// What is folded, and in milliseconds what is not.
+type Folded = (Vec<Row>, Vec<(i64, i64)>);
+
+/// Sums and the moment until which they sum are read by one statement: a fold changes both at once.
+async fn all_time(conn: &mut AnyConnection, of: Of, to: UnixMillis) -> Result<Folded> {
+    type Total = (String, String, Option<String>, i64, i64, i64, i64);
+    let totals: Vec<Total> = of
+        .rows()
+        .query(
+            "SELECT worker_id, gpu_uuid, gpu_name, completed, failed, reward_micros,
+                    (SELECT until FROM folds WHERE name = 'day') FROM gpu_totals",
+            "",
+        )
+        .fetch_all(conn)
+        .await?;
+    // Without a row nothing that ended is folded.
+    let until = totals.first().map_or(0, |total| total.6);
+    let rows = totals.into_iter().map(|(worker, gpu, name, completed, failed, micros, _)| {
+        (worker, gpu, name, completed, failed, micros)
+    });
+    Ok((rows.collect(), vec![(until, to.0)]))
+}
+
+async fn ranged(conn: &mut AnyConnection, of: Of, period: &Period) -> Result<Folded> {
+    let until = folded_until(conn, Fold::Day).await?;
+    let split = Split::new(period.from, period.to, until, Fold::Day.width_millis());
+    if split.folded.is_empty() {
+        return Ok((Vec::new(), split.beside));
+    }
+    let mut filter = of.rows();
+    filter.integer("day >= $?", split.folded.start).integer("day < $?", split.folded.end);
+    let folded = "SELECT worker_id, gpu_uuid, MAX(gpu_name), CAST(SUM(completed) AS BIGINT),
+            CAST(SUM(failed) AS BIGINT), CAST(SUM(reward_micros) AS BIGINT) FROM gpu_figures";
+    let rows = filter.query::<Row>(folded, "GROUP BY worker_id, gpu_uuid").fetch_all(conn).await?;
+    Ok((rows, split.beside))
 }
 
 async fn known(conn: &mut AnyConnection, of: Of) -> Result<HashMap<String, Known>> {

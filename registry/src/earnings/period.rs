@@ -60,6 +60,8 @@ pub(super) struct Period {
     pub(super) buckets: Vec<UnixMillis>,
     /// Neither a first nor a last moment was asked for.
     pub(super) is_all_time: bool,
+    /// The end of a range until now: all that has happened lies before it.
+    pub(super) now: UnixMillis,
 }
 
 impl PeriodQuery {
@@ -79,7 +81,7 @@ impl PeriodQuery {
         });
         let buckets = buckets(series_from, to, interval, &zone)?;
         let is_all_time = from.is_none() && self.to.is_none();
-        Ok(Period { from, to, series_from, buckets, is_all_time })
+        Ok(Period { from, to, series_from, buckets, is_all_time, now: UnixMillis(now.0.saturating_add(1)) })
     }
 
     fn bounds(&self, now: UnixMillis) -> Result<(Option<UnixMillis>, UnixMillis)> {

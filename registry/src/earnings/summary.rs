@@ -78,6 +78,11 @@ pub async fn figures(app: &App, of: Of, query: &PeriodQuery) -> Result<Earnings>
     };
     let mut tasks = total.tasks;
     count_open(&mut conn, of, period.to, &mut tasks).await?;
+    // What a worker's or a range's figures leave out belongs to the balance as well.
+    let rewards = match of {
+        Of::All | Of::Account(_) if period.is_all_time => total.earnings,
+        _ => figures::total(&mut conn, Of::account(of.holder()), None, period.now).await?.earnings,
+    };
     let groups = match query.by {
         Some(by) => Some(groups::read(&mut conn, of, &period).await?.grouped(by)),
         None => None,
@@ -93,7 +98,7 @@ pub async fn figures(app: &App, of: Of, query: &PeriodQuery) -> Result<Earnings>
         earnings_micros: total.earnings,
         // Rewards are posted with the completion: until audits hold some back, none waits.
         pending_micros: Micros::ZERO,
-        balance_micros: held(&mut conn, of, app.clock.now()).await?,
+        balance_micros: held(&mut conn, of.holder(), rewards).await?,
         paid_out_micros: payouts::store::sent(&mut conn, of.holder()).await?,
         points: total.points,
         tasks,
@@ -111,9 +116,7 @@ pub async fn groups<const N: usize>(app: &App, of: Of, by: [By; N]) -> Result<[V
 
 /// What the account holds now; for the whole network, what all accounts hold. The ledger says the same: its
 /// check compares rewards with attempts and with figures.
-async fn held(conn: &mut AnyConnection, of: Of, now: UnixMillis) -> Result<Micros> {
-    let holder = of.holder();
-    let rewards = figures::total(conn, Of::account(holder), None, now.plus_seconds(1)).await?.earnings;
+async fn held(conn: &mut AnyConnection, holder: Option<AccountId>, rewards: Micros) -> Result<Micros> {
     let (mut received, mut spent) = (Filter::default(), Filter::default());
     match holder {
         Some(account) => {

@@ -2,11 +2,11 @@
 
 use pictor_protocol::Micros;
 use reqwest::Method;
-use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
+use crate::browser::Browser;
 use crate::database::Place;
-use crate::registry::{Account, Answer, Registry, all, answer, text};
+use crate::registry::{Account, Registry, all, text};
 
 on_both_databases!(
     the_network_is_counted,
@@ -149,60 +149,25 @@ async fn the_audit_log_says_who_did_what(place: Place) {
     registry.stop().await;
 }
 
-/// Somebody signed in, without a window.
-struct Visitor<'a> {
-    registry: &'a Registry,
-    client: reqwest::Client,
-    cookie: String,
-}
-
-impl Visitor<'_> {
-    async fn sign_in<'a>(registry: &'a Registry, account: &Account) -> Visitor<'a> {
-        let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
-        let form = client.post(registry.url("/login")).body(format!("token={}", account.token));
-        let form = form.header("content-type", "application/x-www-form-urlencoded");
-        let answer = form.send().await.unwrap();
-        let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-        Visitor { registry, client, cookie }
-    }
-
-    async fn page(&self, path: &str) -> Answer {
-        let request = self.client.get(self.registry.url(path));
-        answer(request.header("cookie", &self.cookie).header("accept", "text/html")).await
-    }
-
-    /// Sends a form with the token that a page of the visitor's carries.
-    async fn send(&self, path: &str, page: &str, fields: &[(&str, &str)]) -> Answer {
-        let page = self.page(page).await.text;
-        let (_, rest) = page.split_once("name=\"form_token\" value=\"").expect("a form");
-        let token = rest.split_once('"').unwrap().0;
-        let fields = fields.iter().copied().chain([("form_token", token)]);
-        let form: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = self.client.post(self.registry.url(path)).body(form);
-        let request = request.header("content-type", "application/x-www-form-urlencoded");
-        answer(request.header("cookie", &self.cookie)).await
-    }
-}
-
 async fn the_pages_are_the_operators(place: Place) {
     let registry = Registry::start(&place).await;
     let operator = registry.account("root", &["operator"]).await;
     let ada = registry.account("<b>ada</b>", &["provider"]).await;
     registry.command(["account", "credit", "<b>ada</b>", "10"]);
-    let visitor = Visitor::sign_in(&registry, &operator).await;
-    let stranger = Visitor::sign_in(&registry, &ada).await;
+    let visitor = Browser::signed_in(&registry, &operator).await;
+    let stranger = Browser::signed_in(&registry, &ada).await;
     for path in ["/admin", "/admin/accounts", "/admin/payouts", "/admin/ledger", "/admin/audit"] {
-        assert_eq!(stranger.page(path).await.status.as_u16(), 403, "{path}");
-        let page = visitor.page(path).await;
+        assert_eq!(stranger.get(path).await.status.as_u16(), 403, "{path}");
+        let page = visitor.get(path).await;
         assert_eq!(page.status.as_u16(), 200, "{path}: {page:?}");
         assert!(!page.text.contains("<b>ada"), "{path}");
     }
-    assert!(visitor.page("/admin/accounts").await.text.contains("10.00 EUR"));
+    assert!(visitor.get("/admin/accounts").await.text.contains("10.00 EUR"));
 
     let record = [("account", "<b>ada</b>"), ("amount", "2.50"), ("reference", ""), ("key", "k1")];
-    stranger.send("/admin/payouts", "/account/notifications", &record).await.problem(403);
+    stranger.send("/admin/payouts", &record).await.is(403);
     for _ in 0..2 {
-        let sent = visitor.send("/admin/payouts", "/admin/payouts", &record).await;
+        let sent = visitor.send("/admin/payouts", &record).await;
         assert_eq!(sent.status.as_u16(), 303, "{sent:?}");
     }
     let list = registry.get(&operator.token, "/v1/payouts").await.ok();
@@ -212,17 +177,17 @@ async fn the_pages_are_the_operators(place: Place) {
         (&json!(2_500_000), &json!("pending"))
     );
     let too_much = [("account", ada.id.as_str()), ("amount", "100"), ("reference", ""), ("key", "k2")];
-    let refused = visitor.send("/admin/payouts", "/admin/payouts", &too_much).await;
+    let refused = visitor.send("/admin/payouts", &too_much).await;
     assert!(refused.status.is_success() && refused.text.contains("amount-error"), "{refused:?}");
     let nobody = [("account", "nobody"), ("amount", "1"), ("reference", ""), ("key", "k3")];
-    let refused = visitor.send("/admin/payouts", "/admin/payouts", &nobody).await;
+    let refused = visitor.send("/admin/payouts", &nobody).await;
     assert!(refused.text.contains("account-error"), "{refused:?}");
 
     let path = format!("/admin/payouts/{}", text(&list["items"][0]["id"]));
     let failed = [("status", "failed"), ("reference", "no such wallet")];
-    assert_eq!(visitor.send(&path, "/admin/payouts", &failed).await.status.as_u16(), 303);
+    assert_eq!(visitor.send(&path, &failed).await.status.as_u16(), 303);
     assert_eq!(registry.balance(&ada).await, 10_000_000);
-    let log = visitor.page("/admin/audit?action=payout_failed").await;
+    let log = visitor.get("/admin/audit?action=payout_failed").await;
     assert!(log.text.contains("no such wallet"), "{}", log.text);
     registry.stop().await;
 }
@@ -231,28 +196,28 @@ async fn notifications_are_set_on_their_page(place: Place) {
     const PAGE: &str = "/account/notifications";
     let registry = Registry::start(&place).await;
     let ada = registry.account("ada", &["provider"]).await;
-    let visitor = Visitor::sign_in(&registry, &ada).await;
+    let visitor = Browser::signed_in(&registry, &ada).await;
     let add = format!("{PAGE}/channels");
     let refused = [("kind", "webhook"), ("url", "http://example.org/<i>")];
-    let refused = visitor.send(&add, PAGE, &refused).await;
+    let refused = visitor.send(&add, &refused).await;
     assert!(refused.text.contains("url-error") && !refused.text.contains("<i>"), "{refused:?}");
-    let made = visitor.send(&add, PAGE, &[("kind", "webhook"), ("url", "https://example.org/x")]).await;
+    let made = visitor.send(&add, &[("kind", "webhook"), ("url", "https://example.org/x")]).await;
     assert!(made.text.contains("signing-secret"), "{made:?}");
     let channels = registry.get(&ada.token, "/v1/notifications/channels").await.ok();
     let id = text(&channels["items"][0]["id"]);
-    assert!(!visitor.page(PAGE).await.text.contains("signing-secret"), "a secret is shown once");
+    assert!(!visitor.get(PAGE).await.text.contains("signing-secret"), "a secret is shown once");
 
     let form =
         [("event", "worker_lost"), ("event", "payout_sent"), ("quiet_from", "22:00"), ("quiet_to", "07:00")];
-    assert_eq!(visitor.send(PAGE, PAGE, &form).await.status.as_u16(), 303);
+    assert_eq!(visitor.send(PAGE, &form).await.status.as_u16(), 303);
     let settings = registry.get(&ada.token, "/v1/notifications").await.ok();
     assert_eq!(settings["events"], json!(["worker_lost", "payout_sent", "wallet_changed"]));
     assert_eq!(settings["quiet_hours"], json!({"from": "22:00", "to": "07:00"}));
-    let half = visitor.send(PAGE, PAGE, &[("quiet_from", "22:00"), ("quiet_to", "")]).await;
+    let half = visitor.send(PAGE, &[("quiet_from", "22:00"), ("quiet_to", "")]).await;
     assert!(half.text.contains("quiet-error"), "{half:?}");
     assert_eq!(registry.get(&ada.token, "/v1/notifications").await.ok(), settings);
 
-    assert_eq!(visitor.send(&format!("{add}/{id}/delete"), PAGE, &[]).await.status.as_u16(), 303);
+    assert_eq!(visitor.send(&format!("{add}/{id}/delete"), &[]).await.status.as_u16(), 303);
     assert_eq!(registry.get(&ada.token, "/v1/notifications/channels").await.ok()["items"], json!([]));
     registry.stop().await;
 }
