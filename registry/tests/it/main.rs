@@ -22,7 +22,6 @@ mod metrics;
 mod notifications;
 mod oidc;
 mod openapi;
-mod openapi;
 mod payouts;
 mod sessions;
 mod summary;
