@@ -27,6 +27,7 @@ use crate::{
     sampler::{Sampler, Threads},
     server,
     slots::Slots,
+    test_render::TestRenders,
 };
 
 /// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
@@ -66,7 +67,7 @@ pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Resu
     let shared = Shared::open(&config).await?;
     let (sampler, threads) = Sampler::start(collectors::all(shared.sources(&config, &machine))?)?;
     let watched = shared.watched(&config);
-    let heartbeat = Arc::new(shared.heartbeat(registry.clone(), machine, listen));
+    let heartbeat = Arc::new(shared.heartbeat(registry.clone(), &config, machine, listen));
     tracing::info!("serving http://{listen}/metrics, data in {}", config.data.display());
     let worker_id = config.identity.0.worker_id;
     let routes =
@@ -131,9 +132,23 @@ impl Shared {
         }
     }
 
-    fn heartbeat(&self, registry: Registry, machine: Machine, metrics_listen: SocketAddr) -> Heartbeat {
+    fn heartbeat(
+        &self,
+        registry: Registry,
+        config: &Config,
+        machine: Machine,
+        metrics_listen: SocketAddr,
+    ) -> Heartbeat {
+        let test_renders = TestRenders::new(
+            registry.clone(),
+            Arc::clone(&self.slots),
+            Arc::clone(&self.readiness),
+            Arc::clone(&self.news),
+            config,
+        );
         Heartbeat {
             registry,
+            test_renders,
             machine,
             metrics_listen,
             slots: Arc::clone(&self.slots),

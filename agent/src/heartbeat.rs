@@ -25,6 +25,7 @@ use crate::{
     registry::{CallError, Registry},
     sampler::unix_seconds,
     slots::{Slots, Stop},
+    test_render::TestRenders,
 };
 
 /// Until the registry says otherwise.
@@ -71,6 +72,7 @@ pub struct Heartbeat {
     pub machine: Machine,
     pub metrics_listen: SocketAddr,
     pub slots: Arc<Slots>,
+    pub test_renders: TestRenders,
     pub outbox: Arc<Outbox>,
     pub readiness: Arc<Readiness>,
     pub health: Arc<Health>,
@@ -160,6 +162,7 @@ impl Heartbeat {
                 self.slots.stop(lease.attempt_id, &Stop::Lost);
             }
         }
+        self.test_renders.want(response.test_render.as_ref());
         if self.slots.set_desired(response.desired, &response.slots) {
             // What it came to is shown where it was asked for.
             self.news.notify_one();

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pictor_protocol::{
     AttemptEnded, AttemptId, CompleteRequest, EnrolRequest, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    LeaseRequest, LeasesResponse, Problem, ReleaseRequest, StoredFrame, WorkerConfig, is_loopback,
+    LeaseRequest, LeasesResponse, Problem, ReleaseRequest, StoredFrame, TestRenderId, TestRenderReport,
+    WorkerConfig, is_loopback,
 };
 use pictor_telemetry::TraceParent;
 use reqwest::{
@@ -20,6 +21,7 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use tracing::{Span, field::Empty, info_span};
 use url::Url;
 
@@ -29,6 +31,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A home's uplink at its worst; large frames get time in proportion.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 50_000;
+const TEST_FRAME_TIMEOUT: Duration = Duration::from_secs(90);
 const PROBLEM_BYTES_MAX: usize = 64 << 10;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
@@ -147,6 +150,30 @@ impl Registry {
             call.timeout(CALL_TIMEOUT).header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text)
         });
         answer(call, On::Lease).await.map(drop)
+    }
+
+    /// That a slot's test render runs, or how it ended.
+    pub async fn report_test(
+        &self,
+        id: TestRenderId,
+        slot: u32,
+        report: &TestRenderReport,
+    ) -> Result<(), CallError> {
+        let call = self.call(Method::PUT, "/v1/agent/test-renders/{id}/slots/{slot}", &[&id, &slot]);
+        answer(call.with(|call| call.timeout(CALL_TIMEOUT).json(report)), On::Worker).await.map(drop)
+    }
+
+    /// What a test render rendered.
+    pub async fn put_test_frame(&self, id: TestRenderId, slot: u32, png: Bytes) -> Result<(), CallError> {
+        let route = "/v1/agent/test-renders/{id}/slots/{slot}/frame";
+        let digest = BASE64_STANDARD.encode(Sha256::digest(&png));
+        let call = self.call(Method::PUT, route, &[&id, &slot]).with(|call| {
+            call.timeout(TEST_FRAME_TIMEOUT)
+                .header(CONTENT_DIGEST, format!("sha-256=:{digest}:"))
+                .header(CONTENT_TYPE, "image/png")
+                .body(png)
+        });
+        answer(call, On::Worker).await.map(drop)
     }
 
     pub async fn complete(

@@ -19,6 +19,9 @@ use crate::{
     health::Check,
 };
 
+/// Why a slot that renders a test scene takes no task, in words.
+const TESTING: &str = "a test render is under way";
+
 /// Why an attempt's render is to end early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
@@ -46,6 +49,8 @@ pub struct Hold {
 enum SlotState {
     Free,
     Working(Box<Work>),
+    /// Renders a test scene, which is no task.
+    Testing,
 }
 
 /// A task under way.
@@ -96,6 +101,8 @@ struct State {
     slots_desired: Vec<DesiredState>,
     slots: Vec<SlotState>,
     holds: Vec<Option<Hold>>,
+    /// Which slots a test render waits for: they take no further task.
+    reserved: Vec<bool>,
     /// How long each slot's ended tasks have kept it busy.
     busy: Vec<Duration>,
 }
@@ -120,10 +127,11 @@ impl Slots {
     pub fn new(devices: Vec<Device>) -> Slots {
         let slots = devices.iter().map(|_| SlotState::Free).collect();
         let (holds, busy) = (vec![None; devices.len()], vec![Duration::ZERO; devices.len()]);
+        let reserved = vec![false; devices.len()];
         let (desired, slots_desired) = (DesiredState::Active, vec![DesiredState::Active; devices.len()]);
         Slots {
             devices,
-            state: Mutex::new(State { desired, slots_desired, slots, holds, busy }),
+            state: Mutex::new(State { desired, slots_desired, slots, holds, reserved, busy }),
             changed: Notify::new(),
         }
     }
@@ -173,6 +181,32 @@ impl Slots {
             stop,
         }));
         Some(StopSignal(signal))
+    }
+
+    /// Keeps these slots, and no others, for a test render.
+    pub fn reserve(&self, slots: &[u32]) {
+        let mut state = self.lock();
+        let reserved: Vec<bool> =
+            (0_u32..).take(state.slots.len()).map(|slot| slots.contains(&slot)).collect();
+        if state.reserved != reserved {
+            state.reserved = reserved;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Gives a slot to a test render, whatever the console wants of it otherwise; whether it was free. It is
+    /// to be left like a task.
+    pub fn take_for_test(&self, slot: u32) -> bool {
+        let mut state = self.lock();
+        let slot = usize::try_from(slot).ok().and_then(|slot| state.slots.get_mut(slot));
+        match slot {
+            Some(slot @ SlotState::Free) => {
+                *slot = SlotState::Testing;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The slot's task has ended, whatever came of it.
@@ -322,8 +356,10 @@ impl Slots {
         let slot = |(number, device): (usize, &Device)| {
             let (wanted, hold, work) =
                 (state.wanted(number), state.holds[number].as_ref(), state.slots[number].work());
+            let is_testing = matches!(state.slots[number], SlotState::Testing);
             let status = match (work, wanted, hold) {
                 (Some(_), _, _) => SlotStatus::Busy,
+                (None, DesiredState::Active, None) if is_testing => SlotStatus::Busy,
                 (None, DesiredState::Paused, _) => SlotStatus::Paused,
                 (None, DesiredState::Draining, _) | (None, DesiredState::Active, Some(_)) => {
                     SlotStatus::Draining
@@ -335,7 +371,11 @@ impl Slots {
                 gpu_uuid: device.gpu_uuid().map(str::to_owned),
                 status,
                 attempt_id: work.map(|work| work.lease.id),
-                reasons: SlotReason::of_console(wanted).into_iter().chain(hold.map(of_hold)).collect(),
+                reasons: SlotReason::of_console(wanted)
+                    .into_iter()
+                    .chain(hold.map(of_hold))
+                    .chain(is_testing.then(|| SlotReason::new(TESTING, None)))
+                    .collect(),
             }
         };
         self.devices.iter().enumerate().map(slot).collect()
@@ -375,14 +415,16 @@ impl State {
 
     /// Whether nothing keeps a slot from taking tasks.
     fn takes(&self, number: usize) -> bool {
-        self.wanted(number) == DesiredState::Active && self.holds.get(number).is_some_and(Option::is_none)
+        self.wanted(number) == DesiredState::Active
+            && self.holds.get(number).is_some_and(Option::is_none)
+            && self.reserved.get(number) == Some(&false)
     }
 }
 
 impl SlotState {
     fn work(&self) -> Option<&Work> {
         match self {
-            SlotState::Free => None,
+            SlotState::Free | SlotState::Testing => None,
             SlotState::Working(work) => Some(work),
         }
     }

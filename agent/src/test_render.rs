@@ -1,5 +1,7 @@
 //! A test render: one frame of a scene of our own, rendered as a task would be, in the same sandbox.
 
+mod wanted;
+
 use std::{fs, path::Path, time::Instant};
 
 use anyhow::Context;
@@ -10,6 +12,8 @@ use crate::{
     blender::{Device, Launch, Limits, Session, output},
     readiness::Tools,
 };
+
+pub use wanted::TestRenders;
 
 const FRAME: i32 = 1;
 const SIZE: (u32, u32) = (640, 360);

@@ -22,6 +22,7 @@ mod reasons;
 mod setup;
 mod statistics;
 mod summary;
+mod test_render;
 pub mod text;
 mod visitor;
 mod workers;
@@ -58,6 +59,8 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/workers/enrolments/{id}/revoke", post(enrolments::revoke))
         .route("/workers/{id}/setup", get(setup::setup_page))
         .route("/workers/{id}/setup/live", get(setup::setup_live))
+        .route("/workers/{id}/test-render", post(test_render::start))
+        .route("/workers/{id}/test-render/{slot}/frame", get(test_render::frame))
         .merge(monitor::routes())
         .route("/workers/{id}/statistics", get(statistics::page))
         .route("/workers/{id}/tasks", get(history::of_worker))

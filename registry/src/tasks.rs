@@ -22,7 +22,7 @@ use crate::error::Result;
 use state::{AttemptEvent, TaskEvent};
 use store::Ending;
 
-pub use frames::FRAME_SIDE_MAX;
+pub use frames::{FRAME_SIDE_MAX, whole_png};
 pub use lease::renew;
 pub use queue::{LastQueue, Queue, queue};
 pub use sweep::{sweep_loop, sweep_once};

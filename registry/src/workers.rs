@@ -7,6 +7,7 @@ pub mod names;
 mod presence;
 pub mod setup;
 pub mod store;
+pub mod test_render;
 mod view;
 
 use axum::extract::State;
@@ -44,6 +45,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(setup::batch))
         .routes(routes!(heartbeat::heartbeat))
         .routes(routes!(rename))
+        .merge(test_render::routes())
 }
 
 /// What the owner of a worker wants of it.

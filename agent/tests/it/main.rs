@@ -12,3 +12,4 @@ mod measurements;
 mod outbox;
 mod registry;
 mod tasks;
+mod test_render;

@@ -19,7 +19,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use pictor_protocol::{
     AttemptEnded, AttemptId, AttemptStatus, DesiredState, Earned, EnrolRequest, FrameRange, HeartbeatRequest,
     HeartbeatResponse, HeldLease, JobId, Lease, LeaseRequest, LeaseState, LeasesResponse, Micros, Problem,
-    SlotDesired, StoredFrame, TaskId, WorkerConfig, WorkerId,
+    SlotDesired, StoredFrame, TaskId, TestRenderId, TestRenderReport, WantedTestRender, WorkerConfig,
+    WorkerId,
 };
 use sha2::{Digest, Sha256};
 
@@ -44,6 +45,10 @@ pub(crate) struct Books {
     /// Answers to the next calls about attempts, instead of accepting them.
     pub(crate) refusals: VecDeque<StatusCode>,
     pub(crate) refuses_token: bool,
+    pub(crate) test_render: Option<WantedTestRender>,
+    /// What was sent of test renders, in order, and the frames.
+    pub(crate) tested: Vec<(u32, TestRenderReport)>,
+    pub(crate) test_frames: BTreeMap<u32, Vec<u8>>,
     /// The machines that traded the key.
     pub(crate) enrolled: Vec<EnrolRequest>,
 }
@@ -73,6 +78,8 @@ impl Registry {
             .route("/leases/{id}/scene", get(scene))
             .route("/leases/{id}/frames/{n}", put(frame))
             .route("/leases/{id}/{end}", post(end))
+            .route("/test-renders/{id}/slots/{slot}", put(tested))
+            .route("/test-renders/{id}/slots/{slot}/frame", put(test_frame))
             .layer(DefaultBodyLimit::max(64 << 20))
             .layer(middleware::from_fn_with_state(Arc::clone(&books), authorize))
             .with_state(Arc::clone(&books));
@@ -165,6 +172,31 @@ async fn authorize(State(books): State<Shared>, request: Request, next: Next) ->
     next.run(request).await
 }
 
+/// What has ended is wanted no more.
+async fn tested(
+    State(books): State<Shared>,
+    Path((id, slot)): Path<(TestRenderId, u32)>,
+    Json(report): Json<TestRenderReport>,
+) -> StatusCode {
+    let mut books = books.lock().unwrap();
+    let wanted = books.test_render.as_mut().filter(|wanted| wanted.id == id);
+    let Some(wanted) = wanted else { return StatusCode::NOT_FOUND };
+    if report.status.has_ended() {
+        wanted.slots.retain(|wanted| *wanted != slot);
+    }
+    books.tested.push((slot, report));
+    StatusCode::NO_CONTENT
+}
+
+async fn test_frame(
+    State(books): State<Shared>,
+    Path((_, slot)): Path<(TestRenderId, u32)>,
+    bytes: Bytes,
+) -> StatusCode {
+    books.lock().unwrap().test_frames.insert(slot, bytes.to_vec());
+    StatusCode::NO_CONTENT
+}
+
 async fn heartbeat(
     State(books): State<Shared>,
     Json(beat): Json<HeartbeatRequest>,
@@ -195,6 +227,7 @@ async fn heartbeat(
             earnings_micros: Micros(40_000 * completed),
             points: completed,
         },
+        test_render: books.test_render.clone(),
     })
 }
 

@@ -3,7 +3,7 @@ use utoipa::ToSchema;
 
 use crate::{
     AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotDesired,
-    SlotReason, SlotStatus, TaskId, UnixMillis, WorkerName,
+    SlotReason, SlotStatus, TaskId, UnixMillis, WantedTestRender, WorkerName,
 };
 
 /// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
@@ -98,6 +98,9 @@ pub struct HeartbeatResponse {
     /// How often to send the exposition text; null: not at all.
     pub relay_interval_seconds: Option<u32>,
     pub earned: Earned,
+    /// A test render that its owner asked for, while slots of it are to be done.
+    #[serde(default)]
+    pub test_render: Option<WantedTestRender>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -160,6 +160,11 @@ id!(
     "enr"
 );
 id!(
+    /// A scene of the agent's own, rendered on every slot of a worker.
+    TestRenderId,
+    "tst"
+);
+id!(
     /// One thing that was done, in the audit log.
     AuditEventId,
     "aud"

@@ -25,6 +25,7 @@ mod payout;
 mod problem;
 mod slot;
 mod status;
+mod test_render;
 mod time;
 mod worker;
 
@@ -42,7 +43,7 @@ pub use frames::{FrameRange, FrameRangeError};
 pub use history::{Attempt, HistoryRow};
 pub use ids::{
     AccountId, AttemptId, AuditEventId, ChannelId, DeliveryId, EnrolmentId, IdError, IncidentId, JobId,
-    PayoutId, SessionId, TaskId, TokenId, TransferId, WorkerId,
+    PayoutId, SessionId, TaskId, TestRenderId, TokenId, TransferId, WorkerId,
 };
 pub use job::{Job, JobFrame, JobSettings, Spending};
 pub use ledger::{BookSum, Ledger, Transfer};
@@ -61,6 +62,7 @@ pub use status::{
     AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, PayoutStatus, RewardStatus,
     Role, Scope, SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
 };
+pub use test_render::{TestRender, TestRenderReport, TestRenderSlot, TestRenderStatus, WantedTestRender};
 pub use time::UnixMillis;
 pub use worker::{
     BlenderInstall, BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, Cpu, Gpu, NewWorker,

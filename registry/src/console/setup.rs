@@ -5,11 +5,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use pictor_protocol::{
-    HeartbeatRequest, NewWorkers, Role, Scope, Worker, WorkerId, WorkerName, WorkerStatus,
+    HeartbeatRequest, NewWorkers, Role, Scope, TestRender, Worker, WorkerId, WorkerName, WorkerStatus,
 };
 use serde::Deserialize;
 
-use super::{Form, Page, Parts, Visitor, live, render, text};
+use super::{Form, Page, Parts, Visitor, live, render, test_render, text};
 use crate::App;
 use crate::error::{Error, Path, Query, Result};
 use crate::workers::{self, Standing, setup};
@@ -190,6 +190,8 @@ struct SetupPage {
     config_name: String,
     system: System,
     may_write: bool,
+    test: Option<TestRender>,
+    is_online: bool,
 }
 
 impl SetupPage {
@@ -244,6 +246,16 @@ struct SetupState {
     contact: Contact,
 }
 
+#[derive(Template)]
+#[template(path = "console/test_render.html")]
+struct TestPart<'a> {
+    page: &'a Page,
+    worker: Worker,
+    test: Option<TestRender>,
+    is_online: bool,
+    may_write: bool,
+}
+
 pub(super) async fn setup_page(
     State(app): State<App>,
     visitor: Visitor,
@@ -257,6 +269,8 @@ pub(super) async fn setup_page(
     let page = SetupPage {
         page,
         worker: standing.worker(Default::default()),
+        is_online: standing.status != WorkerStatus::Offline,
+        test: workers::test_render::last(&app, id, caller.account_filter()).await?,
         contact: Contact::of(&standing),
         registry: app.public_url.to_string(),
         is_local: pictor_protocol::is_loopback(&app.public_url),
@@ -275,12 +289,23 @@ pub(super) async fn setup_live(
     // Refused now rather than by an empty stream.
     let caller = visitor.with_role(Role::Provider)?;
     workers::standing(&app, id, caller.account_filter()).await?;
-    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)).into_response())
+    // Forms of the parts carry one token, or each look would differ from the one before.
+    let form_token = Page::new(&app, &visitor, "").form_token;
+    let events = live(app, visitor, move |app, visitor| parts(app, visitor, id, form_token.clone()));
+    Ok(events.into_response())
 }
 
-async fn parts(app: App, visitor: Visitor, id: WorkerId) -> Result<Parts> {
+async fn parts(app: App, visitor: Visitor, id: WorkerId, form_token: String) -> Result<Parts> {
     let caller = visitor.with_role(Role::Provider)?;
     let standing = workers::standing(&app, id, caller.account_filter()).await?;
     let state = SetupState { worker: standing.worker(Default::default()), contact: Contact::of(&standing) };
-    Ok(vec![("setup-state".to_owned(), render(&state)?.0)])
+    let page = Page { form_token, ..Page::new(&app, &visitor, "") };
+    let test = TestPart {
+        page: &page,
+        worker: standing.worker(Default::default()),
+        test: workers::test_render::last(&app, id, caller.account_filter()).await?,
+        is_online: standing.status != WorkerStatus::Offline,
+        may_write: caller.scope == Scope::Full,
+    };
+    Ok(vec![("setup-state".to_owned(), render(&state)?.0), ("test-render".to_owned(), render(&test)?.0)])
 }

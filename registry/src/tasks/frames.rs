@@ -108,6 +108,14 @@ fn content_digest(headers: &HeaderMap) -> Result<[u8; 32]> {
     BASE64.decode(encoded).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(refused)
 }
 
+/// A PNG of at most `bytes_max` bytes that is what its `Content-Digest` says and decodes to its end.
+pub async fn whole_png(headers: &HeaderMap, body: Body, bytes_max: u64) -> Result<Bytes> {
+    let digest = content_digest(headers)?;
+    let bytes = received(body, bytes_max).await?;
+    checked(bytes.clone(), digest).await?;
+    Ok(bytes)
+}
+
 async fn received(body: Body, bytes_max: u64) -> Result<Bytes> {
     let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let hint = http_body_size(&body);

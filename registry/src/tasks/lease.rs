@@ -96,7 +96,9 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
     let Some(seen) = app.presence.get(agent.worker_id) else { return Ok(None) };
     let worker = workers::store::get(conn, agent.worker_id, None).await?;
     let active = |slot: &&u32| worker.slot_desired(**slot) == DesiredState::Active;
-    let slots: Vec<u32> = request.slots.iter().filter(active).copied().collect();
+    let tested = workers::test_render::running_slots(conn, agent.worker_id, now).await?;
+    let slots: Vec<u32> =
+        request.slots.iter().filter(active).filter(|slot| !tested.contains(slot)).copied().collect();
     if !seen.report.accepts_tasks || slots.is_empty() {
         return Ok(None);
     }

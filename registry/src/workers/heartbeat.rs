@@ -5,6 +5,7 @@ use pictor_protocol::{DesiredState, HeartbeatRequest, HeartbeatResponse};
 
 use super::presence::{self, Beat};
 use super::store::{self, WorkerRow};
+use super::test_render;
 use crate::App;
 use crate::auth::Agent;
 use crate::earnings;
@@ -60,6 +61,7 @@ pub(super) async fn heartbeat(
         lease_seconds: app.settings.lease_seconds,
         relay_interval_seconds: None,
         earned,
+        test_render: test_render::wanted(&app, agent.worker_id).await?,
     }))
 }
 

@@ -33,5 +33,6 @@ mod slots;
 mod summary;
 mod tasks;
 mod tenant;
+mod test_render;
 mod workers;
 mod workers_bulk;

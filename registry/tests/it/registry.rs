@@ -338,6 +338,13 @@ impl Worker<'_> {
         self.put_frame(lease, frame, bytes, &sha256).await
     }
 
+    pub(crate) async fn put_test_frame(&self, id: &str, slot: u32, bytes: Vec<u8>) -> Answer {
+        let url = self.registry.url(&format!("/v1/agent/test-renders/{id}/slots/{slot}/frame"));
+        let digest = STANDARD.encode(Sha256::digest(&bytes));
+        let request = self.registry.client.put(url).bearer_auth(&self.token).body(bytes);
+        answer(request.header("content-digest", format!("sha-256=:{digest}:"))).await
+    }
+
     pub(crate) async fn end(&self, lease: &Value, how: &str, body: Value) -> Answer {
         self.registry.post(&self.token, &format!("/v1/agent/leases/{}/{how}", text(&lease["id"])), body).await
     }

@@ -1,0 +1,191 @@
+//! Test renders that the console asked for: each on its slot as soon as that is free, and sent at once.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use pictor_protocol::{TestRenderId, TestRenderReport, TestRenderStatus, WantedTestRender};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use super::{Figures, render};
+use crate::{
+    backoff::Backoff,
+    blender::Limits,
+    config::Config,
+    readiness::{Readiness, Tools, Verdict},
+    registry::{CallError, Registry},
+    slots::Slots,
+};
+
+const RENDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// The registry waits no longer.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(15);
+
+/// Renders what is wanted. Dropping it ends what is under way.
+#[derive(Debug)]
+pub struct TestRenders {
+    shared: Arc<Shared>,
+    begun: Mutex<Begun>,
+}
+
+#[derive(Debug, Default)]
+struct Begun {
+    /// The slots that were given to the test render wanted last, so that none is twice.
+    slots: HashSet<(TestRenderId, u32)>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    slots: Arc<Slots>,
+    readiness: Arc<Readiness>,
+    /// Rings the heartbeat.
+    news: Arc<Notify>,
+    limits: Limits,
+    folder: PathBuf,
+}
+
+/// What the registry is told.
+enum Message {
+    Report(TestRenderReport),
+    Frame(Bytes),
+}
+
+impl TestRenders {
+    pub fn new(
+        registry: Registry,
+        slots: Arc<Slots>,
+        readiness: Arc<Readiness>,
+        news: Arc<Notify>,
+        config: &Config,
+    ) -> TestRenders {
+        let (limits, folder) = (config.limits.clone(), config.data.join("test-render"));
+        let shared = Arc::new(Shared { registry, slots, readiness, news, limits, folder });
+        TestRenders { shared, begun: Mutex::default() }
+    }
+
+    /// What the registry wants now. Slots that are busy are kept for it, and get it at a later call.
+    pub fn want(&self, wanted: Option<&WantedTestRender>) {
+        // One statement changes it at a time, so a panic elsewhere leaves nothing half done.
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        while begun.tasks.try_join_next().is_some() {}
+        let id = wanted.map(|wanted| wanted.id);
+        begun.slots.retain(|(begun, _)| Some(*begun) == id);
+        let open: Vec<u32> = wanted
+            .iter()
+            .flat_map(|wanted| wanted.slots.iter().map(|slot| (wanted.id, *slot)))
+            .filter(|slot| !begun.slots.contains(slot))
+            .map(|(_, slot)| slot)
+            .collect();
+        self.shared.slots.reserve(&open);
+        let Some(id) = id else { return };
+        for slot in open {
+            let Some(ready) = self.shared.ready(slot) else { return };
+            if self.shared.slots.take_for_test(slot) {
+                begun.slots.insert((id, slot));
+                let shared = Arc::clone(&self.shared);
+                begun.tasks.spawn(async move { shared.run(id, slot, ready).await });
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// What to render with, or what keeps this machine or the slot from rendering; `None` while that is looked at.
+    fn ready(&self, slot: u32) -> Option<Result<Arc<Tools>, String>> {
+        if let Some(hold) = self.slots.hold(slot) {
+            return Some(Err(hold.reason));
+        }
+        match self.readiness.probed().verdict {
+            Verdict::Probing => None,
+            Verdict::Ready(tools) => Some(Ok(tools)),
+            Verdict::Refused { reason, .. } => Some(Err(reason)),
+        }
+    }
+
+    async fn run(&self, id: TestRenderId, slot: u32, ready: Result<Arc<Tools>, String>) {
+        let sent = self.render_and_send(id, slot, ready).await;
+        self.slots.leave(slot);
+        self.news.notify_one();
+        if let Err(error) = sent {
+            tracing::warn!(slot, "the registry does not take the test render: {error}");
+        }
+    }
+
+    async fn render_and_send(
+        &self,
+        id: TestRenderId,
+        slot: u32,
+        ready: Result<Arc<Tools>, String>,
+    ) -> Result<(), CallError> {
+        self.send(id, slot, &Message::Report(report(TestRenderStatus::Running))).await?;
+        self.news.notify_one();
+        tracing::info!(slot, "test render begun");
+        let ended = match self.frame(slot, ready).await {
+            Ok((figures, png)) => {
+                self.send(id, slot, &Message::Frame(png.into())).await?;
+                tracing::info!(slot, "test render completed in {:.1} s", figures.render_seconds);
+                TestRenderReport {
+                    seconds: Some(figures.render_seconds),
+                    device: figures.device,
+                    peak_memory_bytes: figures.peak_memory_bytes,
+                    ..report(TestRenderStatus::Completed)
+                }
+            }
+            Err(reason) => {
+                tracing::warn!(slot, "test render failed: {reason}");
+                TestRenderReport { error: Some(reason), ..report(TestRenderStatus::Failed) }
+            }
+        };
+        self.send(id, slot, &Message::Report(ended)).await
+    }
+
+    /// Sends until the registry answers, or it has waited long enough itself.
+    async fn send(&self, id: TestRenderId, slot: u32, message: &Message) -> Result<(), CallError> {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+        let until = Instant::now() + SEND_TIMEOUT;
+        loop {
+            let answer = match message {
+                Message::Report(report) => self.registry.report_test(id, slot, report).await,
+                Message::Frame(png) => self.registry.put_test_frame(id, slot, png.clone()).await,
+            };
+            match answer {
+                Err(CallError::Retry { reason, after }) if Instant::now() < until => {
+                    tracing::debug!(reason, "sending the test render again later");
+                    let delay = backoff.delay();
+                    tokio::time::sleep(after.unwrap_or(delay).min(RETRY_LONGEST)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn frame(
+        &self,
+        slot: u32,
+        ready: Result<Arc<Tools>, String>,
+    ) -> Result<(Figures, Vec<u8>), String> {
+        let tools = ready?;
+        let device = self.slots.device(slot).cloned().ok_or_else(|| format!("there is no slot {slot}"))?;
+        let rendering = render(&tools, device, slot, &self.limits, &self.folder);
+        match timeout(RENDER_TIMEOUT, rendering).await {
+            Ok(rendered) => rendered.map_err(|error| format!("{error:#}")),
+            Err(_) => Err(format!("it was not rendered in {} minutes", RENDER_TIMEOUT.as_secs() / 60)),
+        }
+    }
+}
+
+fn report(status: TestRenderStatus) -> TestRenderReport {
+    TestRenderReport { status, seconds: None, device: None, peak_memory_bytes: None, error: None }
+}

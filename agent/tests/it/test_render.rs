@@ -1,0 +1,42 @@
+//! A test render that the registry wants: the real Blender in the real sandbox, sent as frame and figures.
+
+use pictor_protocol::{TestRenderId, TestRenderStatus, WantedTestRender};
+
+use super::{
+    agent::{Agent, config_text, wait_for},
+    registry::Registry,
+};
+
+#[tokio::test]
+async fn a_wanted_test_render_is_rendered_once_and_sent() {
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await);
+    let id = TestRenderId::from_parts(1, [3; 10]);
+    registry.books().test_render = Some(WantedTestRender { id, slots: vec![0] });
+    let config = format!("{}[blender]\ndevice = \"cpu\"\n", config_text(&registry.url()));
+    let _agent = Agent::start(folder.path(), &config).await;
+    let end = wait_for("the end of the test render", async || {
+        registry.books().tested.iter().find(|(_, report)| report.status.has_ended()).cloned()
+    })
+    .await;
+    let (slot, report) = end;
+    assert_eq!((slot, report.status, &report.error), (0, TestRenderStatus::Completed, &None));
+    assert!(report.seconds.is_some_and(|seconds| seconds > 0.0), "{report:?}");
+    assert!(report.device.is_some() && report.peak_memory_bytes.is_some(), "{report:?}");
+    let busy = registry.books().beats.iter().flat_map(|beat| &beat.slots).any(|slot| {
+        slot.attempt_id.is_none() && slot.reasons.iter().any(|reason| reason.code.contains("test render"))
+    });
+    assert!(busy, "no heartbeat told of it");
+    {
+        let books = registry.books();
+        assert!(books.test_frames[&0].starts_with(b"\x89PNG"));
+        assert_eq!(books.tested.len(), 2, "{:?}", books.tested);
+        assert!(books.calls.is_empty(), "it is no attempt");
+    }
+    let beats = registry.books().beats.len();
+    wait_for("a free slot", async || {
+        let books = registry.books();
+        let last = books.beats.last().filter(|_| books.beats.len() > beats)?;
+        last.slots[0].reasons.is_empty().then_some(())
+    })
+    .await;
+}
