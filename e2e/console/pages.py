@@ -1,0 +1,55 @@
+"""Every page of the console, with who looks at it, on a network that is filled."""
+
+import re
+from dataclasses import dataclass
+
+from processes import REPOSITORY
+
+
+@dataclass(frozen=True)
+class Page:
+    # What its picture is called.
+    name: str
+    path: str
+    # Who looks at it: an account of the filled network, or nobody.
+    who: str | None = "ada"
+    status: int = 200
+
+    def at(self, filled):
+        return self.path.format(
+            real=filled.real["id"], raw=filled.raw["id"], fresh=filled.fresh["id"], completed=filled.completed,
+            failed=filled.failed, job=filled.job, waiting=filled.waiting,
+        )
+
+
+PAGES = [
+    Page("login", "/login", who=None),
+    Page("not-found", "/nowhere", status=404),
+    Page("workers", "/workers"),
+    Page("workers-empty", "/workers?search=nothing"),
+    Page("workers-tags", "/workers/tags"),
+    Page("worker-rename", "/workers/{real}/rename"),
+    Page("worker-config", "/workers/{real}/config"),
+    Page("worker-delete", "/workers/{real}/delete"),
+    Page("summary", "/summary?range=24h"),
+    Page("summary-empty", "/summary", who="bob"),
+    Page("statistics", "/workers/{real}/statistics"),
+]
+# Answers to scripts, downloads and places to go on from.
+NO_PAGES = {"/", "/assets/{name}", "/summary/payouts.csv", "/workers.csv", "/workers/live"}
+
+
+def routes(method="get"):
+    """The console's routes of this method, as the registry's source has them."""
+    found = set()
+    for source in [REPOSITORY / "registry/src/console.rs", *(REPOSITORY / "registry/src/console").rglob("*.rs")]:
+        for path, handlers in re.findall(r'\.route\(\s*"([^"]+)",([^\n]*)', source.read_text()):
+            if re.search(rf"\b{method}\(", handlers):
+                found.add(path)
+    assert "/login" in found
+    return found
+
+
+def matches(route, path):
+    pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]+\})", route))
+    return re.fullmatch(pattern, path.split("?")[0]) is not None
