@@ -1,6 +1,7 @@
 """What pages of the console cost the registry: a year of one provider's history in its SQLite database, made by
 direct inserts, then pages asked for as a browser signed in does."""
 
+import contextlib
 import http.client
 import math
 import random
@@ -23,7 +24,7 @@ def identifier(prefix, millis, dice):
 
 
 def account_id(database, name):
-    with sqlite3.connect(database) as db:
+    with contextlib.closing(sqlite3.connect(database)) as db:
         return db.execute("SELECT id FROM accounts WHERE name = ?", (name,)).fetchone()[0]
 
 
@@ -42,6 +43,12 @@ def fill(database, attempts, workers):
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
         db.execute(f"PRAGMA {pragma}")
     begin = now - YEAR_MILLIS
+    db.execute("UPDATE accounts SET created_at = ?", (begin,))
+    # Indexes are made at the end, each by one sort.
+    indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+                         " AND tbl_name IN ('attempts', 'transfers', 'points')").fetchall()
+    for name, _ in indexes:
+        db.execute(f"DROP INDEX {name}")
     machines = [(identifier("wrk", begin, dice), f"GPU-{n:04}", GPU_NAMES[n % len(GPU_NAMES)]) for n in range(workers)]
     db.executemany(
         "INSERT INTO workers (id, account_id, name, name_key, tags, created_at, updated_at, online_millis)"
@@ -67,6 +74,8 @@ def fill(database, attempts, workers):
         if len(rows) == BATCH or n == attempts - 1:
             for table, held in (("attempts", rows), ("transfers", transfers), ("points", points)):
                 insert(db, table, held)
+    for _, sql in indexes:
+        db.execute(sql)
     fund(db, jobs, creator, begin, now, dice)
     db.commit()
     db.close()
@@ -89,7 +98,7 @@ def fund(db, jobs, creator, begin, now, dice):
 
 def folded(database):
     """Whether what is over for long is summed: until then pages read its rows."""
-    with sqlite3.connect(database) as db:
+    with contextlib.closing(sqlite3.connect(database)) as db:
         return db.execute("SELECT MIN(until) FROM folds").fetchone()[0] > (time.time() - 2 * 86_400) * 1000
 
 

@@ -160,7 +160,10 @@ impl Heartbeat {
                 self.slots.stop(lease.attempt_id, &Stop::Lost);
             }
         }
-        self.slots.set_desired(response.desired);
+        if self.slots.set_desired(response.desired, &response.slots) {
+            // What it came to is shown where it was asked for.
+            self.news.notify_one();
+        }
     }
 
     fn failed(&self, error: &CallError) {

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotReason, SlotStatus};
+use pictor_protocol::{
+    AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotDesired, SlotReason, SlotStatus,
+};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -22,7 +24,7 @@ use crate::{
 pub enum Stop {
     /// The task has another attempt, or has ended.
     Lost,
-    /// The worker's owner paused it.
+    /// The owner paused the worker, or this slot of it.
     Paused,
     /// Its GPU is gone or of no use any more: Blender would wait for it for ever, or failed because of it.
     Held(Hold),
@@ -88,7 +90,10 @@ pub struct Slots {
 
 #[derive(Debug)]
 struct State {
+    /// What the console wants of the whole worker.
     desired: DesiredState,
+    /// What it wants of each slot besides.
+    slots_desired: Vec<DesiredState>,
     slots: Vec<SlotState>,
     holds: Vec<Option<Hold>>,
     /// How long each slot's ended tasks have kept it busy.
@@ -115,9 +120,10 @@ impl Slots {
     pub fn new(devices: Vec<Device>) -> Slots {
         let slots = devices.iter().map(|_| SlotState::Free).collect();
         let (holds, busy) = (vec![None; devices.len()], vec![Duration::ZERO; devices.len()]);
+        let (desired, slots_desired) = (DesiredState::Active, vec![DesiredState::Active; devices.len()]);
         Slots {
             devices,
-            state: Mutex::new(State { desired: DesiredState::Active, slots, holds, busy }),
+            state: Mutex::new(State { desired, slots_desired, slots, holds, busy }),
             changed: Notify::new(),
         }
     }
@@ -134,14 +140,9 @@ impl Slots {
     /// The slots that can take a task now.
     pub fn free(&self) -> Vec<u32> {
         let state = self.lock();
-        if state.desired != DesiredState::Active {
-            return Vec::new();
-        }
-        numbered(&state.slots)
-            .zip(&state.holds)
-            .filter(|((_, slot), hold)| matches!(slot, SlotState::Free) && hold.is_none())
-            .map(|((number, _), _)| number)
-            .collect()
+        let is_free = |number: usize| matches!(state.slots[number], SlotState::Free) && state.takes(number);
+        let free = (0..state.slots.len()).filter(|number| is_free(*number));
+        free.filter_map(|number| u32::try_from(number).ok()).collect()
     }
 
     /// Waits until `free` may have changed. For one waiter.
@@ -153,7 +154,7 @@ impl Slots {
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
         let number = usize::try_from(lease.slot).ok()?;
-        let takes = state.desired == DesiredState::Active && state.holds.get(number)?.is_none();
+        let takes = state.takes(number);
         let slot = state.slots.get_mut(number)?;
         if !takes || !matches!(slot, SlotState::Free) {
             return None;
@@ -232,23 +233,42 @@ impl Slots {
         state.slots.iter().zip(&state.busy).map(|(slot, busy)| *busy + under_way(slot)).collect()
     }
 
+    /// What the console wants of the worker: of all its slots, where it wants the same of each.
     pub fn desired(&self) -> DesiredState {
-        self.lock().desired
+        let state = self.lock();
+        let mut slots = (0..state.slots.len()).map(|number| state.wanted(number));
+        match slots.next() {
+            Some(first) if slots.all(|other| other == first) => first,
+            _ => state.desired,
+        }
     }
 
-    /// What the registry wants of this worker. A pause ends frames in progress.
-    pub fn set_desired(&self, desired: DesiredState) {
+    /// What the registry wants of this worker and of single slots; whether that is news. A pause ends
+    /// frames in progress.
+    pub fn set_desired(&self, desired: DesiredState, slots: &[SlotDesired]) -> bool {
         let mut state = self.lock();
-        if state.desired == desired {
-            return;
+        let wants = |slot: u32| slots.iter().find(|wanted| wanted.slot == slot).map(|wanted| wanted.desired);
+        let slots_desired: Vec<DesiredState> = (0_u32..)
+            .take(state.slots.len())
+            .map(|slot| wants(slot).unwrap_or(DesiredState::Active))
+            .collect();
+        if state.desired == desired && state.slots_desired == slots_desired {
+            return false;
         }
-        state.desired = desired;
-        if desired == DesiredState::Paused {
-            stop_each(&state, &Stop::Paused);
+        let before: Vec<DesiredState> = (0..state.slots.len()).map(|number| state.wanted(number)).collect();
+        (state.desired, state.slots_desired) = (desired, slots_desired);
+        for (number, before) in before.into_iter().enumerate() {
+            let wanted = state.wanted(number);
+            if wanted != before {
+                tracing::info!(slot = number, "the slot is now {wanted}");
+            }
+            if let (DesiredState::Paused, Some(work)) = (wanted, state.slots[number].work()) {
+                work.ask_to_stop(&Stop::Paused);
+            }
         }
         drop(state);
-        tracing::info!("the worker is now {desired}");
         self.changed.notify_one();
+        true
     }
 
     /// What keeps each slot from taking tasks. A task under way goes on, unless its GPU is gone.
@@ -294,33 +314,31 @@ impl Slots {
         stop_each(&self.lock(), stop);
     }
 
-    /// The slots as a heartbeat reports them.
+    /// The slots as a heartbeat reports them, with everything that holds each.
     pub fn reported(&self) -> Vec<ReportedSlot> {
         let state = self.lock();
-        let free = match state.desired {
-            DesiredState::Active => SlotStatus::Idle,
-            DesiredState::Paused => SlotStatus::Paused,
-            DesiredState::Draining => SlotStatus::Draining,
-        };
-        let status = |slot: &SlotState, hold: &Option<Hold>| match (slot.work(), hold) {
-            (Some(_), _) => SlotStatus::Busy,
-            (None, Some(_)) if free == SlotStatus::Idle => SlotStatus::Draining,
-            (None, _) => free,
-        };
-        let reason = |hold: &Hold| SlotReason {
-            code: format!("health {}: {}", hold.check.as_str(), hold.reason),
-            count: None,
-        };
-        numbered(&state.slots)
-            .zip(self.devices.iter().zip(&state.holds))
-            .map(|((slot, state), (device, hold))| ReportedSlot {
-                slot,
+        let of_hold =
+            |hold: &Hold| SlotReason::new(&format!("health {}: {}", hold.check.as_str(), hold.reason), None);
+        let slot = |(number, device): (usize, &Device)| {
+            let (wanted, hold, work) =
+                (state.wanted(number), state.holds[number].as_ref(), state.slots[number].work());
+            let status = match (work, wanted, hold) {
+                (Some(_), _, _) => SlotStatus::Busy,
+                (None, DesiredState::Paused, _) => SlotStatus::Paused,
+                (None, DesiredState::Draining, _) | (None, DesiredState::Active, Some(_)) => {
+                    SlotStatus::Draining
+                }
+                (None, DesiredState::Active, None) => SlotStatus::Idle,
+            };
+            ReportedSlot {
+                slot: u32::try_from(number).unwrap_or(u32::MAX),
                 gpu_uuid: device.gpu_uuid().map(str::to_owned),
-                status: status(state, hold),
-                attempt_id: state.work().map(|work| work.lease.id),
-                reasons: hold.iter().map(reason).collect(),
-            })
-            .collect()
+                status,
+                attempt_id: work.map(|work| work.lease.id),
+                reasons: SlotReason::of_console(wanted).into_iter().chain(hold.map(of_hold)).collect(),
+            }
+        };
+        self.devices.iter().enumerate().map(slot).collect()
     }
 
     /// Whether any slot has a task.
@@ -345,6 +363,19 @@ impl Slots {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is one assignment: a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What the console wants of a slot: the stricter of what it wants of the worker and of the slot.
+    fn wanted(&self, number: usize) -> DesiredState {
+        let slot = self.slots_desired.get(number).copied().unwrap_or(DesiredState::Active);
+        self.desired.stricter(slot)
+    }
+
+    /// Whether nothing keeps a slot from taking tasks.
+    fn takes(&self, number: usize) -> bool {
+        self.wanted(number) == DesiredState::Active && self.holds.get(number).is_some_and(Option::is_none)
     }
 }
 
@@ -486,7 +517,7 @@ pub(crate) mod tests {
         let mut signal = slots.take(&lease(0)).unwrap();
         assert!(slots.take(&lease(0)).is_none(), "a slot has one task");
         assert!(slots.take(&lease(2)).is_none(), "there is no such slot");
-        slots.set_desired(DesiredState::Paused);
+        assert!(slots.set_desired(DesiredState::Paused, &[]));
         assert_eq!(signal.stopped().await, Stop::Paused);
         assert!(slots.take(&lease(1)).is_none() && slots.free().is_empty());
         slots.stop(lease(0).id, &Stop::Lost);
@@ -494,7 +525,37 @@ pub(crate) mod tests {
         let statuses: Vec<_> = slots.reported().into_iter().map(|slot| slot.status).collect();
         assert_eq!(statuses, [SlotStatus::Busy, SlotStatus::Paused]);
         slots.leave(0);
-        slots.set_desired(DesiredState::Active);
+        slots.set_desired(DesiredState::Active, &[]);
         assert_eq!(slots.free(), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_paused_slot_stops_and_the_others_go_on() {
+        let slots = Slots::new(vec![Device::Cpu, Device::Cpu, Device::Cpu]);
+        let mut paused = slots.take(&lease(0)).unwrap();
+        let draining = slots.take(&lease(1)).unwrap();
+        let wanted = [
+            SlotDesired { slot: 0, desired: DesiredState::Paused },
+            SlotDesired { slot: 1, desired: DesiredState::Draining },
+            SlotDesired { slot: 9, desired: DesiredState::Paused },
+        ];
+        assert!(slots.set_desired(DesiredState::Active, &wanted));
+        assert!(!slots.set_desired(DesiredState::Active, &wanted), "said again, it is no news");
+        assert_eq!(paused.stopped().await, Stop::Paused);
+        assert!(draining.0.borrow().is_none(), "a drained slot finishes its task");
+        assert_eq!((slots.free(), slots.desired()), (vec![2], DesiredState::Active));
+        slots.leave(0);
+        slots.leave(1);
+        assert!(slots.take(&lease(0)).is_none() && slots.take(&lease(1)).is_none());
+        let seen: Vec<_> = slots
+            .reported()
+            .into_iter()
+            .map(|slot| (slot.status, slot.reasons.into_iter().map(|reason| reason.code).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(seen[0], (SlotStatus::Paused, vec![SlotReason::PAUSED_BY_CONSOLE.to_owned()]));
+        assert_eq!(seen[1], (SlotStatus::Draining, vec![SlotReason::DRAINED_BY_CONSOLE.to_owned()]));
+        assert_eq!(seen[2], (SlotStatus::Idle, vec![]));
+        assert!(slots.set_desired(DesiredState::Active, &[]));
+        assert_eq!(slots.free(), [0, 1, 2]);
     }
 }

@@ -28,15 +28,20 @@ pub struct NewSecret {
 
 /// 256 random bits behind a prefix and before a checksum, so that a leaked one can be found and told from noise.
 pub fn new_token(clock: &Clock) -> NewSecret {
+    new_secret(clock, "pictor_")
+}
+
+/// As [`new_token`], for what is no access token.
+pub fn new_secret(clock: &Clock, prefix: &str) -> NewSecret {
     let secret = hex::encode(clock.random::<32>());
-    let text = format!("pictor_{secret}{:08x}", crc32fast::hash(secret.as_bytes()));
+    let text = format!("{prefix}{secret}{:08x}", crc32fast::hash(secret.as_bytes()));
     let sha256 = digest(&text);
     NewSecret { text, sha256 }
 }
 
 /// Random 256-bit secrets need no slow hash. Looking a hash up in an index tells an attacker nothing
 /// about the secret it belongs to, so this is the comparison in constant time.
-fn digest(token: &str) -> [u8; 32] {
+pub fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 

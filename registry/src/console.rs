@@ -5,11 +5,15 @@
 
 mod assets;
 mod chart;
+mod enrolments;
 mod form;
 mod frame;
 mod live;
 mod login;
+mod monitor;
 mod page;
+mod reasons;
+mod setup;
 mod statistics;
 mod summary;
 pub mod text;
@@ -38,6 +42,13 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/summary", get(summary::page))
         .route("/summary/payouts.csv", get(summary::payouts_csv))
         .route("/workers/{id}/statistics", get(statistics::page))
+        .route("/workers/new", get(setup::new_page).post(setup::create))
+        .route("/workers/new/many", post(setup::create_many))
+        .route("/workers/enrolments", get(enrolments::page).post(enrolments::create))
+        .route("/workers/enrolments/{id}/revoke", post(enrolments::revoke))
+        .route("/workers/{id}/setup", get(setup::setup_page))
+        .route("/workers/{id}/setup/live", get(setup::setup_live))
+        .merge(monitor::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

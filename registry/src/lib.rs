@@ -29,6 +29,7 @@ pub mod db;
 pub mod discovery;
 pub mod drain;
 pub mod earnings;
+pub mod enrolments;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
@@ -55,6 +56,7 @@ pub struct App {
     pub public_url: Url,
     pub presence: Arc<workers::Presence>,
     pub wakeup: tasks::Wakeup,
+    pub queue: Arc<tasks::LastQueue>,
     pub metrics: Arc<metrics::Metrics>,
     pub prometheus: Option<Arc<tenant::Upstream>>,
     pub shutdown: CancellationToken,
@@ -68,6 +70,7 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(accounts::routes())
         .merge(workers::routes())
+        .merge(enrolments::routes())
         .merge(jobs::routes())
         .merge(tasks::routes())
         .merge(earnings::routes())
@@ -151,6 +154,7 @@ async fn open(
         public_url: settings.public_url(listening_on)?,
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
+        queue: Arc::default(),
         metrics: Arc::new(metrics::Metrics::new(clock.now())?),
         prometheus: prometheus.map(Arc::new),
         settings: Arc::new(settings),

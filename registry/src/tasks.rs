@@ -3,6 +3,7 @@
 mod finish;
 mod frames;
 mod lease;
+mod queue;
 pub mod state;
 pub mod store;
 mod sweep;
@@ -23,6 +24,7 @@ use store::Ending;
 
 pub use frames::FRAME_SIDE_MAX;
 pub use lease::renew;
+pub use queue::{LastQueue, Queue, queue};
 pub use sweep::{sweep_loop, sweep_once};
 
 pub fn routes() -> OpenApiRouter<App> {

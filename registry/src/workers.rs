@@ -3,29 +3,29 @@
 mod bulk;
 mod heartbeat;
 mod list;
+pub mod names;
 mod presence;
+pub mod setup;
 pub mod store;
 mod view;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use pictor_protocol::{
-    AccountId, DesiredState, NewWorker, PatchWorker, Scope, TokenId, Worker, WorkerConfig, WorkerId,
-    WorkerName,
+    AccountId, DesiredState, NewWorker, PatchWorker, SlotDesired, Worker, WorkerId, WorkerName,
 };
 use sqlx::AnyConnection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::accounts::store::{NewTokenRow, add_worker_token, revoke_worker_tokens};
-use crate::auth::{self, Agent, Caller, Provider};
+use crate::accounts::store::revoke_worker_tokens;
+use crate::auth::{Agent, Provider};
 use crate::earnings::store::earned_of;
 use crate::error::{Error, Json, Path, Result};
 use crate::tasks;
 
-pub use bulk::{bulk, names};
+pub use bulk::{bulk, meant_names};
 pub use list::{ListQuery, Listed, Order, Sort, TagTotal, csv, list, totals_by_tag};
 pub use presence::{Presence, Seen, presence_loop, write_presence};
 pub use view::Standing;
@@ -39,6 +39,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(bulk::post))
         .routes(routes!(get, patch, delete))
         .routes(routes!(config))
+        .routes(routes!(setup::batch))
         .routes(routes!(heartbeat::heartbeat))
         .routes(routes!(rename))
 }
@@ -54,20 +55,23 @@ pub async fn standings(app: &App, owner: Option<AccountId>) -> Result<Vec<Standi
         let mut conn = app.db.read().await?;
         (store::list(&mut conn, owner).await?, store::held(&mut conn, owner, None).await?)
     };
+    let queue = tasks::queue(app).await?;
     let (now, offline_after_seconds) = (app.clock.now(), app.settings.offline_after_seconds());
     let standing = |row: store::WorkerRow| {
         let (seen, held) = (app.presence.get(row.id), held.remove(&row.id).unwrap_or_default());
-        Standing::new(row, seen, held, now, offline_after_seconds)
+        Standing::new(row, seen, held, queue.clone(), now, offline_after_seconds)
     };
     Ok(rows.into_iter().map(standing).collect())
 }
 
-async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
+/// Where one worker stands now; `NotFound` also when it is another account's.
+pub async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
+    let queue = tasks::queue(app).await?;
     let mut conn = app.db.read().await?;
     let row = store::get(&mut conn, worker_id, owner).await?;
     let held = store::held(&mut conn, None, Some(worker_id)).await?.remove(&worker_id).unwrap_or_default();
     let seen = app.presence.get(worker_id);
-    Ok(Standing::new(row, seen, held, app.clock.now(), app.settings.offline_after_seconds()))
+    Ok(Standing::new(row, seen, held, queue, app.clock.now(), app.settings.offline_after_seconds()))
 }
 
 /// One worker, if this owner has it; operators, `None`, see each.
@@ -84,19 +88,8 @@ async fn create(
     Provider(caller): Provider,
     Json(new): Json<NewWorker>,
 ) -> Result<(StatusCode, Json<Worker>)> {
-    let id = add(&app, caller.account_id, new.name).await?;
+    let id = setup::register(&app, caller.account_id, new.name).await?;
     Ok((StatusCode::CREATED, Json(worker(&app, id, Some(caller.account_id)).await?)))
-}
-
-pub async fn add(app: &App, account_id: AccountId, name: WorkerName) -> Result<WorkerId> {
-    let (id, now) = (app.clock.id(WorkerId::from_parts), app.clock.now());
-    app.db
-        .write(move |conn| {
-            let name = name.clone();
-            Box::pin(async move { store::create(conn, id, account_id, &name, now).await })
-        })
-        .await?;
-    Ok(id)
 }
 
 /// One worker.
@@ -109,7 +102,7 @@ async fn get(
     Ok(Json(worker(&app, id, caller.account_filter()).await?))
 }
 
-/// Changes name, tags or desired state; what is absent stays.
+/// Changes name, tags or desired state, of the worker or of single slots; what is absent stays.
 #[utoipa::path(
     patch,
     path = "/v1/workers/{id}",
@@ -127,19 +120,26 @@ async fn patch(
     Ok(Json(worker(&app, id, caller.account_filter()).await?))
 }
 
-/// Changes a worker of this owner's.
+/// Changes a worker and what is wanted of it and of its slots.
 pub async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: PatchWorker) -> Result<()> {
     let change = PatchWorker { tags: change.tags.map(tags).transpose()?, ..change };
-    let (now, activates) = (app.clock.now(), change.desired == Some(DesiredState::Active));
+    let now = app.clock.now();
+    let slots = change.slots.iter().flatten().map(|slot| slot.desired);
+    let activates = slots.chain(change.desired).any(|wanted| wanted == DesiredState::Active);
+    let seen = app.presence.get(id);
+    let reported: Vec<u32> =
+        seen.iter().flat_map(|seen| &seen.report.slots).map(|reported| reported.slot).collect();
     app.db
         .write(move |conn| {
-            let change = change.clone();
+            let (change, reported) = (change.clone(), reported.clone());
             Box::pin(async move {
                 let mut row = store::get(conn, id, owner).await?;
+                check_slots(change.slots.as_deref().unwrap_or_default(), &reported)?;
                 let before = (row.name.clone(), row.tags.clone());
                 row.name = change.name.unwrap_or(row.name);
                 row.tags = change.tags.unwrap_or(row.tags);
                 row.desired = change.desired.unwrap_or(row.desired);
+                change.slots.iter().flatten().for_each(|wanted| row.want_of_slot(*wanted));
                 if before != (row.name.clone(), row.tags.clone()) {
                     row.updated_at = now;
                 }
@@ -153,7 +153,20 @@ pub async fn apply(app: &App, id: WorkerId, owner: Option<AccountId>, change: Pa
     Ok(())
 }
 
-fn tags(tags: Vec<String>) -> Result<Vec<String>> {
+/// Slots are those that the worker's agent has named, each at most once.
+fn check_slots(wanted: &[SlotDesired], reported: &[u32]) -> Result<()> {
+    for (place, SlotDesired { slot, .. }) in wanted.iter().enumerate() {
+        if !reported.contains(slot) {
+            return Err(Error::Invalid(format!("slots: this worker has no slot {slot}")));
+        }
+        if wanted[..place].iter().any(|other| other.slot == *slot) {
+            return Err(Error::Invalid(format!("slots: slot {slot} is named twice")));
+        }
+    }
+    Ok(())
+}
+
+pub fn tags(tags: Vec<String>) -> Result<Vec<String>> {
     let mut kept: Vec<String> = Vec::with_capacity(tags.len());
     for tag in tags {
         let tag = tag.trim();
@@ -217,50 +230,9 @@ async fn config(
     State(app): State<App>,
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
-) -> Result<Response> {
-    config_file(&app, &caller, id).await
+) -> Result<setup::Download> {
+    setup::config_file(&app, &caller, id).await
 }
-
-/// The download, with a new token.
-pub async fn config_file(app: &App, caller: &Caller, id: WorkerId) -> Result<Response> {
-    caller.require_full()?;
-    let row = store::get(&mut *app.db.read().await?, id, caller.account_filter()).await?;
-    let (secret, now) = (auth::new_token(&app.clock), app.clock.now());
-    let file_name = row.name.config_file_name();
-    let token = NewTokenRow {
-        id: app.clock.id(TokenId::from_parts),
-        account_id: row.account_id,
-        worker_id: Some(id),
-        name: file_name.clone(),
-        scope: Scope::Full,
-        sha256: secret.sha256,
-    };
-    let config = WorkerConfig {
-        registry: app.public_url.clone(),
-        worker_id: id,
-        worker_name: row.name,
-        wallet_address: row.wallet_address,
-        token: secret.text,
-    };
-    let settings = toml::to_string(&config).map_err(anyhow::Error::from)?;
-    app.db
-        .write(move |conn| {
-            let token = token.clone();
-            Box::pin(async move { add_worker_token(conn, &token, now).await })
-        })
-        .await?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/toml".to_owned()),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{file_name}\"")),
-    ];
-    Ok((headers, format!("{CONFIG_HEADER}{settings}")).into_response())
-}
-
-const CONFIG_HEADER: &str = "\
-# One worker of the render network. Install it with: pictor-agent import THIS-FILE
-# The token is a secret. Using this file on another machine disconnects the machine that uses the worker now.
-";
 
 /// The new name of an agent's own worker.
 #[utoipa::path(patch, path = "/v1/agent/worker", request_body = NewWorker, responses((status = 200, body = Worker)))]

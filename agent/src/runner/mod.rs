@@ -103,6 +103,10 @@ impl Runner {
             let (slot, span) = (assignment.lease.slot, assignment.span.clone());
             self.run_task(assignment).instrument(span).await;
             self.slots.leave(slot);
+            if !self.slots.free().contains(&slot) {
+                // A slot that stops is shown as stopped at once.
+                self.news.notify_one();
+            }
         }
     }
 

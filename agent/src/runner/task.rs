@@ -197,7 +197,7 @@ impl Runner {
             }
             Err(Trouble::NotReady) => release("the worker cannot render at present"),
             Err(Trouble::Stopped(Stop::Held(hold))) => release(&hold.reason),
-            Err(Trouble::Stopped(Stop::Paused)) => release("the worker was paused"),
+            Err(Trouble::Stopped(Stop::Paused)) => release("the slot was paused"),
             Err(Trouble::Stopped(Stop::Shutdown)) => release("the agent stops"),
             // The sender has ended it already.
             Err(Trouble::Stopped(Stop::Rejected(_))) => return,

@@ -19,7 +19,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use pictor_protocol::{
     AttemptEnded, AttemptId, AttemptStatus, DesiredState, Earned, FrameRange, HeartbeatRequest,
     HeartbeatResponse, HeldLease, JobId, Lease, LeaseRequest, LeaseState, LeasesResponse, Micros, Problem,
-    StoredFrame, TaskId,
+    SlotDesired, StoredFrame, TaskId,
 };
 use sha2::{Digest, Sha256};
 
@@ -40,6 +40,7 @@ pub(crate) struct Books {
     pub(crate) bodies: HashMap<(AttemptId, String), String>,
     pub(crate) lost: HashSet<AttemptId>,
     pub(crate) desired: Option<DesiredState>,
+    pub(crate) slots: Vec<SlotDesired>,
     /// Answers to the next calls about attempts, instead of accepting them.
     pub(crate) refusals: VecDeque<StatusCode>,
     pub(crate) refuses_token: bool,
@@ -161,6 +162,7 @@ async fn heartbeat(
         worker_name: "test".parse().unwrap(),
         wallet_address: None,
         desired: books.desired.unwrap_or(DesiredState::Active),
+        slots: books.slots.clone(),
         leases,
         heartbeat_seconds: 1,
         lease_seconds: 60,

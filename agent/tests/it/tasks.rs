@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use pictor_protocol::{AttemptId, DesiredState, Lease};
+use pictor_protocol::{AttemptId, DesiredState, Lease, SlotDesired, SlotReason, SlotStatus};
 
 use super::{
     agent::{Agent, client, config_text, wait_for},
@@ -170,6 +170,34 @@ async fn a_pause_and_a_lost_lease_stop_blender() {
     wait_for("Blender's end", stopped).await;
     let after = farm.registry.add_task("1", Some(SIZE));
     farm.call(after.id, "complete").await;
+}
+
+#[tokio::test]
+async fn a_slot_paused_in_the_console_stops_and_resumes() {
+    let farm = Farm::new("plain").await;
+    let paused = farm.registry.add_task("1-5000", Some(SIZE));
+    let _agent = farm.agent().await;
+    farm.rendering(&paused).await;
+    farm.registry.books().slots = vec![SlotDesired { slot: 0, desired: DesiredState::Paused }];
+    let reason = farm.call(paused.id, "release").await;
+    assert!(reason.contains("paused"), "{reason}");
+    let held = async || {
+        let books = farm.registry.books();
+        let slot = books.beats.last()?.slots.first()?.clone();
+        let is_held = slot.status == SlotStatus::Paused
+            && slot.reasons == [SlotReason::new(SlotReason::PAUSED_BY_CONSOLE, None)];
+        is_held.then_some(books.asks.len())
+    };
+    let asks = wait_for("a heartbeat that says who holds the slot", held).await;
+    assert!(!farm.blender_runs());
+
+    let next = farm.registry.add_task("1", Some(SIZE));
+    let beats = farm.registry.books().beats.len();
+    let later = async || (farm.registry.books().beats.len() > beats + 1).then_some(());
+    wait_for("two more heartbeats", later).await;
+    assert_eq!(farm.registry.books().asks.len(), asks, "a paused slot asks for nothing");
+    farm.registry.books().slots = vec![];
+    farm.call(next.id, "complete").await;
 }
 
 #[tokio::test]

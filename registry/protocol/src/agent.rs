@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotReason,
-    SlotStatus, TaskId, UnixMillis, WorkerName,
+    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotDesired,
+    SlotReason, SlotStatus, TaskId, UnixMillis, WorkerName,
 };
 
 /// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
@@ -88,6 +88,9 @@ pub struct HeartbeatResponse {
     pub worker_name: WorkerName,
     pub wallet_address: Option<String>,
     pub desired: DesiredState,
+    /// The slots that are wanted otherwise than `active`; all others are.
+    #[serde(default)]
+    pub slots: Vec<SlotDesired>,
     /// One entry for each attempt the heartbeat named.
     pub leases: Vec<HeldLease>,
     pub heartbeat_seconds: u32,

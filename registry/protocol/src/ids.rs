@@ -139,6 +139,11 @@ id!(
     SessionId,
     "ses"
 );
+id!(
+    /// A key that agents trade for workers of their own.
+    EnrolmentId,
+    "enr"
+);
 
 #[cfg(test)]
 mod tests {

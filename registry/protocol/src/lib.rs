@@ -8,6 +8,7 @@
 mod account;
 mod agent;
 mod earnings;
+mod enrolment;
 mod family;
 mod frames;
 mod history;
@@ -18,6 +19,7 @@ mod loopback;
 mod money;
 mod payout;
 mod problem;
+mod slot;
 mod status;
 mod time;
 mod worker;
@@ -29,11 +31,13 @@ pub use agent::{
     ReportedSlot, StoredFrame,
 };
 pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
+pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
 pub use ids::{
-    AccountId, AttemptId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId, TransferId, WorkerId,
+    AccountId, AttemptId, EnrolmentId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId, TransferId,
+    WorkerId,
 };
 pub use job::{Job, JobSettings};
 pub use list::List;
@@ -41,6 +45,7 @@ pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
 pub use payout::{NewPayout, PatchPayout, Payout};
 pub use problem::Problem;
+pub use slot::{Slot, SlotDesired, SlotReason};
 pub use status::{
     AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, PayoutStatus, RewardStatus,
     Role, Scope, SlotStatus, TaskStatus, UnknownWord, WorkerStatus,
@@ -48,6 +53,5 @@ pub use status::{
 pub use time::UnixMillis;
 pub use worker::{
     BlenderInstall, BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, Cpu, Gpu, NewWorker,
-    PatchWorker, Slot, SlotReason, Worker, WorkerConfig, WorkerFilter, WorkerList, WorkerName,
-    WorkerNameError,
+    PatchWorker, Worker, WorkerConfig, WorkerFilter, WorkerList, WorkerName, WorkerNameError,
 };

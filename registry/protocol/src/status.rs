@@ -192,6 +192,17 @@ words!(
     }
 );
 
+impl DesiredState {
+    /// Of what is wanted of a worker and of one of its slots, what holds for the slot.
+    pub fn stricter(self, other: DesiredState) -> DesiredState {
+        match (self, other) {
+            (DesiredState::Paused, _) | (_, DesiredState::Paused) => DesiredState::Paused,
+            (DesiredState::Draining, _) | (_, DesiredState::Draining) => DesiredState::Draining,
+            (DesiredState::Active, DesiredState::Active) => DesiredState::Active,
+        }
+    }
+}
+
 impl JobStatus {
     pub fn has_ended(self) -> bool {
         matches!(self, JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled)

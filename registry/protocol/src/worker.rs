@@ -7,8 +7,7 @@ use url::Url;
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, DesiredState, HealthFinding, JobId, Micros, OfflineReason, SlotStatus, TaskId, UnixMillis,
-    WorkerId, WorkerStatus,
+    DesiredState, HealthFinding, Micros, OfflineReason, Slot, SlotDesired, UnixMillis, WorkerId, WorkerStatus,
 };
 
 /// What an owner calls a worker: 1 to 64 characters that are printable and name one file.
@@ -83,12 +82,16 @@ pub struct PatchWorker {
     pub tags: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<DesiredState>,
+    /// Single slots; those not named stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Vec<SlotDesired>>,
 }
 
 /// What a worker's config file says about the worker. The agent's own settings
 /// stand beside these keys, in tables of their own.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerConfig {
+    #[schema(value_type = String)]
     pub registry: Url,
     pub worker_id: WorkerId,
     pub worker_name: WorkerName,
@@ -123,29 +126,6 @@ pub struct Gpu {
     pub utilization_ratio: Option<f64>,
     pub temperature_celsius: Option<f64>,
     pub power_watts: Option<f64>,
-}
-
-/// Why a slot does not run, and how many tasks that concerns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SlotReason {
-    pub code: String,
-    pub count: Option<u64>,
-}
-
-/// One slot of a worker as `GET /v1/workers` shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Slot {
-    pub slot: u32,
-    /// Null on the slot of a CPU.
-    pub gpu_uuid: Option<String>,
-    pub status: SlotStatus,
-    pub reasons: Vec<SlotReason>,
-    pub attempt_id: Option<AttemptId>,
-    pub job_id: Option<JobId>,
-    pub task_id: Option<TaskId>,
-    pub progress_ratio: Option<f64>,
-    pub elapsed_seconds: Option<f64>,
-    pub remaining_seconds: Option<f64>,
 }
 
 /// A worker as its owner sees it.

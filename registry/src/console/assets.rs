@@ -11,8 +11,13 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 
 /// The style sheets, in the order in which they apply.
-const STYLES: &[&str] =
-    &[include_str!("console.css"), include_str!("workers.css"), include_str!("chart.css")];
+const STYLES: &[&str] = &[
+    include_str!("console.css"),
+    include_str!("workers.css"),
+    include_str!("chart.css"),
+    include_str!("setup.css"),
+    include_str!("monitor.css"),
+];
 const SCRIPTS: &[&str] = &[include_str!("console.js")];
 const ICON: &str = include_str!("icon.svg");
 

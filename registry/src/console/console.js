@@ -5,14 +5,18 @@
 document.cookie = `pictor_zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone)};path=/;max-age=31536000;samesite=lax`;
 
 // <main data-live="/path">: parts of the page come as {element id: HTML} and take the place of what was there.
-// What has the focus, or is selected, stays: only elements whose HTML differs are written.
+// Only elements whose HTML differs are written. A button there that has the focus and an id keeps it; another element
+// that has the focus, a field say, keeps its part as it is.
 let source;
 function write(event) {
   for (const [id, html] of Object.entries(JSON.parse(event.data))) {
     const element = document.getElementById(id);
-    if (element && !element.contains(document.activeElement) && element.dataset.html !== html) {
+    const focused = element?.contains(document.activeElement) ? document.activeElement : null;
+    const stays = focused && !(focused.id && focused.matches("button, a"));
+    if (element && !stays && element.dataset.html !== html) {
       element.innerHTML = html;
       element.dataset.html = html;
+      if (focused) document.getElementById(focused.id)?.focus({ preventScroll: true });
     }
   }
   refreshAges();

@@ -143,9 +143,9 @@ pub(super) async fn page(
         charts: Charts::of(&ranged, &page.zone)?,
         ranges,
         groups: vec![
-            grouped("By worker", "Worker", workers, currency, true),
-            grouped("By GPU model", "GPU model", models, currency, false),
-            grouped("By tag", "Tag", tags, currency, true),
+            grouped("By worker", "Worker", &workers, currency, true),
+            grouped("By GPU model", "GPU model", &models, currency, false),
+            grouped("By tag", "Tag", &tags, currency, true),
         ],
         more_payouts: payouts.next_cursor.is_some(),
         payouts: payouts.items,
@@ -159,7 +159,7 @@ pub(super) async fn page(
 fn grouped(
     title: &'static str,
     column: &'static str,
-    groups: Vec<EarningsGroup>,
+    groups: &[EarningsGroup],
     currency: &str,
     has_online: bool,
 ) -> Grouped {

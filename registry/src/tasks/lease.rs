@@ -94,8 +94,10 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
         ));
     }
     let Some(seen) = app.presence.get(agent.worker_id) else { return Ok(None) };
-    let desired = workers::store::get(conn, agent.worker_id, None).await?.desired;
-    if !seen.report.accepts_tasks || desired != DesiredState::Active {
+    let worker = workers::store::get(conn, agent.worker_id, None).await?;
+    let active = |slot: &&u32| worker.slot_desired(**slot) == DesiredState::Active;
+    let slots: Vec<u32> = request.slots.iter().filter(active).copied().collect();
+    if !seen.report.accepts_tasks || slots.is_empty() {
         return Ok(None);
     }
     // Looks before it asks to write: most awakened askers find that another was faster.
@@ -106,7 +108,7 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
     let ask = Ask {
         worker_id: agent.worker_id,
         ask_id: request.ask_id.clone(),
-        attempts: request.slots.iter().map(new_attempt).collect(),
+        attempts: slots.iter().map(new_attempt).collect(),
         lease_seconds,
     };
     let dialect = app.db.dialect();

@@ -9,6 +9,7 @@ use pictor_protocol::{
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
+use super::queue::Queue;
 use super::state::{AttemptEvent, TaskEvent, TaskState, apply_to_attempt};
 use crate::db::Dialect;
 use crate::earnings::store::PaidTask;
@@ -266,6 +267,31 @@ pub async fn next_job(
     .fetch_optional(conn)
     .await?;
     row.as_ref().map(|row| parsed(row, "id")).transpose()
+}
+
+/// How many tasks wait, and how many of them `may_have` keeps from each worker that failed them.
+pub async fn queue(conn: &mut AnyConnection, waited_since: UnixMillis) -> Result<Queue> {
+    let pending: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM jobs j JOIN tasks t ON t.job_id = j.id AND t.status = 'pending'
+         WHERE j.status IN ('pending', 'running')",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT f.worker_id, COUNT(DISTINCT t.id) FROM tasks t
+         JOIN jobs j ON j.id = t.job_id AND j.status IN ('pending', 'running')
+         JOIN attempts f ON f.task_id = t.id AND f.status = 'failed'
+         WHERE t.status = 'pending' AND t.failures > 0 AND t.pending_since > $1 GROUP BY f.worker_id",
+    )
+    .bind(waited_since.0)
+    .fetch_all(conn)
+    .await?;
+    let unsigned = |count: i64| u64::try_from(count).unwrap_or(0);
+    let failed_here = rows
+        .into_iter()
+        .map(|(worker, count)| Ok((worker.parse().map_err(anyhow::Error::from)?, unsigned(count))))
+        .collect::<Result<_>>()?;
+    Ok(Queue { pending: unsigned(pending), failed_here })
 }
 
 /// The job's first pending task for this worker, locked against other pickers.

@@ -95,7 +95,7 @@ async fn meant(
 }
 
 /// Which workers a filter means, for somebody to confirm: their names, in no order.
-pub async fn names(app: &App, caller: &Caller, filter: &WorkerFilter) -> Result<Vec<WorkerName>> {
+pub async fn meant_names(app: &App, caller: &Caller, filter: &WorkerFilter) -> Result<Vec<WorkerName>> {
     let meant = list::meant(app, caller.account_filter(), filter).await?;
     Ok(meant.into_iter().map(|standing| standing.row.name).collect())
 }

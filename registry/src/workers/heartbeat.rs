@@ -4,7 +4,7 @@ use axum::extract::State;
 use pictor_protocol::{DesiredState, HeartbeatRequest, HeartbeatResponse};
 
 use super::presence::{self, Beat};
-use super::store;
+use super::store::{self, WorkerRow};
 use crate::App;
 use crate::auth::Agent;
 use crate::earnings;
@@ -42,7 +42,7 @@ pub(super) async fn heartbeat(
         worker_id: agent.worker_id,
         account_id: agent.account_id,
         ip,
-        able: report.accepts_tasks && row.desired == DesiredState::Active,
+        able: report.accepts_tasks && is_wanted(&row, &report),
         report,
         now: app.clock.now(),
         offline_after_seconds: app.settings.offline_after_seconds(),
@@ -54,12 +54,20 @@ pub(super) async fn heartbeat(
         worker_name: row.name,
         wallet_address: row.wallet_address,
         desired: row.desired,
+        slots: row.slots,
         leases: tasks::renew(&app, agent.worker_id, &beat.report.attempts, beat.now).await?,
         heartbeat_seconds: app.settings.heartbeat_seconds,
         lease_seconds: app.settings.lease_seconds,
         relay_interval_seconds: None,
         earned,
     }))
+}
+
+/// Whether its owner wants it, or at least one of its slots, to take tasks.
+fn is_wanted(row: &WorkerRow, report: &HeartbeatRequest) -> bool {
+    let active = |slot| row.slot_desired(slot) == DesiredState::Active;
+    row.desired == DesiredState::Active
+        && (report.slots.is_empty() || report.slots.iter().any(|reported| active(reported.slot)))
 }
 
 /// A report is kept in memory for every worker, so it has bounds.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pictor_protocol::{AccountId, BlenderInstall, HeartbeatRequest, UnixMillis, WorkerId};
+use pictor_protocol::{AccountId, BlenderInstall, HealthFinding, HeartbeatRequest, UnixMillis, WorkerId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -17,6 +17,8 @@ use crate::earnings;
 use crate::error::{Error, Result};
 
 const WRITE_SECONDS: u64 = 5;
+/// A machine that is refused tries again every half minute: one that was not heard for longer has gone.
+const INTRUDER_MILLIS: i64 = 120_000;
 /// How many workers share one transaction: others wait no longer than it takes.
 const BATCH_WORKERS: usize = 500;
 
@@ -41,6 +43,8 @@ pub struct Seen {
     able: bool,
     /// The boot that the present one followed. Heard again, two machines share one disk image.
     earlier_boot_id: Option<String>,
+    /// Another machine that used this worker's config file: when it last tried, and what it was told.
+    intruder: Option<(UnixMillis, String)>,
     unwritten: bool,
 }
 
@@ -61,6 +65,16 @@ impl Seen {
         self.stopped_at.is_none() && now.0 - self.last_heartbeat_at.0 <= offline_after_seconds * 1_000
     }
 
+    /// Another machine's use of this worker, while that goes on.
+    pub(super) fn duplicate(&self, now: UnixMillis) -> Option<HealthFinding> {
+        let (at, found) = self.intruder.as_ref()?;
+        (now.0 - at.0 <= INTRUDER_MILLIS).then(|| HealthFinding {
+            check: "duplicate_worker".to_owned(),
+            found: found.clone(),
+            advice: DUPLICATE_ADVICE.to_owned(),
+        })
+    }
+
     pub(super) fn stored(row: &AnyRow, report: HeartbeatRequest) -> Result<Seen> {
         let last_heartbeat_at = UnixMillis(row.try_get("last_heartbeat_at")?);
         let online_millis = row.try_get("online_millis")?;
@@ -78,6 +92,7 @@ impl Seen {
             written_online_millis: online_millis,
             changed_at: UnixMillis(0),
             earlier_boot_id: None,
+            intruder: None,
             unwritten: false,
         })
     }
@@ -95,6 +110,7 @@ impl Seen {
             changed_at: beat.now,
             able: beat.able,
             earlier_boot_id: None,
+            intruder: None,
             unwritten: true,
         }
     }
@@ -115,6 +131,7 @@ impl Seen {
             } else {
                 Some(self.report.boot_id.clone())
             },
+            intruder: self.intruder.clone(),
             ..Seen::first(beat)
         }
     }
@@ -172,12 +189,14 @@ impl Presence {
     /// Takes a heartbeat; whether it is worth writing at once: a worker that comes, changes or says goodbye.
     pub(super) fn record(&self, beat: &Beat) -> Result<bool> {
         let mut workers = self.lock();
-        let Some(before) = workers.get(&beat.worker_id) else {
+        let Some(before) = workers.get_mut(&beat.worker_id) else {
             workers.insert(beat.worker_id, Seen::first(beat));
             return Ok(true);
         };
         if before.contradicts(beat) {
-            return Err(duplicate(before, &beat.report));
+            let found = duplicate(before, beat);
+            before.intruder = Some((beat.now, found.clone()));
+            return Err(Error::conflict("duplicate_worker", format!("{found}. {DUPLICATE_ADVICE}")));
         }
         let after = before.after(beat);
         let at_once = after.stopped_at.is_some()
@@ -202,17 +221,17 @@ impl Presence {
     }
 }
 
-fn duplicate(first: &Seen, second: &HeartbeatRequest) -> Error {
-    let detail = format!(
-        "two machines use the config file of this worker: '{}' ({}) and '{}' ({}). Stop the agent on one of them; \
-         a machine of its own needs a worker of its own, with its own config file (a cloned disk keeps the \
-         original's)",
+const DUPLICATE_ADVICE: &str = "Stop the agent on one of them; a machine of its own needs a worker of its own, with its \
+     own config file (a cloned disk keeps the original's)";
+
+fn duplicate(first: &Seen, second: &Beat) -> String {
+    format!(
+        "two machines use the config file of this worker: '{}' ({}) and '{}' ({})",
         first.report.hostname,
         first.ip.map_or_else(|| "address unknown".to_owned(), |ip| ip.to_string()),
-        second.hostname,
-        second.local_ip.as_deref().unwrap_or("address unknown"),
-    );
-    Error::conflict("duplicate_worker", detail)
+        second.report.hostname,
+        second.report.local_ip.as_deref().unwrap_or("address unknown"),
+    )
 }
 
 /// Writes the heartbeats that came in since the last time.

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use pictor_protocol::{AccountId, AttemptId, DesiredState, JobId, TaskId, UnixMillis, WorkerId, WorkerName};
+use pictor_protocol::{
+    AccountId, AttemptId, DesiredState, JobId, JobStatus, SlotDesired, TaskId, UnixMillis, WorkerId,
+    WorkerName,
+};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
@@ -20,11 +23,33 @@ pub struct WorkerRow {
     pub name: WorkerName,
     pub tags: Vec<String>,
     pub desired: DesiredState,
+    /// What is wanted of single slots besides; those that are active are left out.
+    pub slots: Vec<SlotDesired>,
     pub created_at: UnixMillis,
     pub updated_at: UnixMillis,
     pub account_name: String,
     /// Where the payouts of its account go.
     pub wallet_address: Option<String>,
+}
+
+impl WorkerRow {
+    /// What is wanted of a slot: the stricter of what is wanted of the worker and of the slot itself.
+    pub fn slot_desired(&self, slot: u32) -> DesiredState {
+        self.desired.stricter(self.own_desired(slot))
+    }
+
+    /// What is wanted of a slot itself.
+    pub fn own_desired(&self, slot: u32) -> DesiredState {
+        let wanted = self.slots.iter().find(|wanted| wanted.slot == slot);
+        wanted.map_or(DesiredState::Active, |wanted| wanted.desired)
+    }
+
+    pub fn want_of_slot(&mut self, wanted: SlotDesired) {
+        self.slots.retain(|other| other.slot != wanted.slot);
+        if wanted.desired != DesiredState::Active {
+            self.slots.push(wanted);
+        }
+    }
 }
 
 /// A lease that stands, as the views of workers name it.
@@ -33,6 +58,7 @@ pub struct Held {
     pub slot: u32,
     pub attempt_id: AttemptId,
     pub job_id: JobId,
+    pub job_status: JobStatus,
     pub task_id: TaskId,
 }
 
@@ -70,8 +96,8 @@ pub async fn create(
 /// Every worker that is not archived, of one account or of all.
 pub async fn list(conn: &mut AnyConnection, owner: Option<AccountId>) -> Result<Vec<WorkerRow>> {
     let rows = sqlx::query(
-        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address,
-                a.name AS account_name
+        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.slots_desired, w.created_at,
+                w.updated_at, a.wallet_address, a.name AS account_name
          FROM workers w JOIN accounts a ON a.id = w.account_id
          WHERE w.archived_at IS NULL AND w.account_id = COALESCE($1, w.account_id)",
     )
@@ -84,8 +110,8 @@ pub async fn list(conn: &mut AnyConnection, owner: Option<AccountId>) -> Result<
 /// One worker that is not archived; `NotFound` also when it is another account's.
 pub async fn get(conn: &mut AnyConnection, id: WorkerId, owner: Option<AccountId>) -> Result<WorkerRow> {
     let row = sqlx::query(
-        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.created_at, w.updated_at, a.wallet_address,
-                a.name AS account_name
+        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.slots_desired, w.created_at,
+                w.updated_at, a.wallet_address, a.name AS account_name
          FROM workers w JOIN accounts a ON a.id = w.account_id
          WHERE w.id = $1 AND w.archived_at IS NULL AND w.account_id = COALESCE($2, w.account_id)",
     )
@@ -104,6 +130,8 @@ fn worker_row(row: &AnyRow) -> Result<WorkerRow> {
         name: row.try_get::<String, _>("name")?.parse().map_err(anyhow::Error::from)?,
         tags: serde_json::from_str(&row.try_get::<String, _>("tags")?).map_err(anyhow::Error::from)?,
         desired: row.try_get::<String, _>("desired")?.parse().map_err(anyhow::Error::from)?,
+        slots: serde_json::from_str(&row.try_get::<String, _>("slots_desired")?)
+            .map_err(anyhow::Error::from)?,
         created_at: UnixMillis(row.try_get("created_at")?),
         updated_at: UnixMillis(row.try_get("updated_at")?),
         account_name: row.try_get("account_name")?,
@@ -111,11 +139,13 @@ fn worker_row(row: &AnyRow) -> Result<WorkerRow> {
     })
 }
 
-/// Writes name, tags, desired state and `updated_at` of a worker that was read in this transaction.
+/// Writes name, tags, desired states and `updated_at` of a worker that was read in this transaction.
 pub async fn update(conn: &mut AnyConnection, worker: &WorkerRow) -> Result<()> {
     let tags = serde_json::to_string(&worker.tags).map_err(anyhow::Error::from)?;
+    let slots = serde_json::to_string(&worker.slots).map_err(anyhow::Error::from)?;
     let changed = sqlx::query(
-        "UPDATE workers SET name = $2, name_key = $3, tags = $4, desired = $5, updated_at = $6
+        "UPDATE workers SET name = $2, name_key = $3, tags = $4, desired = $5, updated_at = $6,
+                slots_desired = $7
          WHERE id = $1 AND archived_at IS NULL AND NOT EXISTS (
              SELECT 1 FROM workers other WHERE other.account_id = workers.account_id
              AND other.name_key = $3 AND other.archived_at IS NULL AND other.id <> $1)",
@@ -126,6 +156,7 @@ pub async fn update(conn: &mut AnyConnection, worker: &WorkerRow) -> Result<()> 
     .bind(tags)
     .bind(worker.desired.as_str())
     .bind(worker.updated_at.0)
+    .bind(slots)
     .execute(conn)
     .await?
     .rows_affected();
@@ -149,9 +180,9 @@ pub async fn held(
     owner: Option<AccountId>,
     worker_id: Option<WorkerId>,
 ) -> Result<HashMap<WorkerId, Vec<Held>>> {
-    let rows: Vec<(String, i64, String, String, String)> = sqlx::query_as(
-        "SELECT a.worker_id, a.slot, a.id, a.job_id, a.task_id FROM attempts a
-         JOIN tasks t ON t.id = a.task_id AND t.attempt = a.id
+    let rows: Vec<(String, i64, String, String, String, String)> = sqlx::query_as(
+        "SELECT a.worker_id, a.slot, a.id, a.job_id, j.status, a.task_id FROM attempts a
+         JOIN tasks t ON t.id = a.task_id AND t.attempt = a.id JOIN jobs j ON j.id = a.job_id
          WHERE a.status IN ('pending', 'running', 'paused') AND t.status IN ('pending', 'running', 'paused')
          AND a.account_id = COALESCE($1, a.account_id) AND a.worker_id = COALESCE($2, a.worker_id)
          ORDER BY a.slot, a.id",
@@ -161,11 +192,12 @@ pub async fn held(
     .fetch_all(conn)
     .await?;
     let mut by_worker: HashMap<WorkerId, Vec<Held>> = HashMap::new();
-    for (worker_id, slot, attempt_id, job_id, task_id) in rows {
+    for (worker_id, slot, attempt_id, job_id, job_status, task_id) in rows {
         let held = Held {
             slot: slot.try_into().map_err(anyhow::Error::from)?,
             attempt_id: attempt_id.parse().map_err(anyhow::Error::from)?,
             job_id: job_id.parse().map_err(anyhow::Error::from)?,
+            job_status: job_status.parse().map_err(anyhow::Error::from)?,
             task_id: task_id.parse().map_err(anyhow::Error::from)?,
         };
         by_worker.entry(worker_id.parse().map_err(anyhow::Error::from)?).or_default().push(held);

@@ -1,5 +1,7 @@
 //! A worker as its owner sees it: what the database knows, what its agent says, and what it holds.
 
+use std::sync::Arc;
+
 use pictor_protocol::{
     AttemptReport, Cpu, DesiredState, Gpu, HealthFinding, HeartbeatRequest, Micros, OfflineReason,
     ReportedSlot, Slot, SlotReason, SlotStatus, UnixMillis, Worker, WorkerStatus,
@@ -7,6 +9,7 @@ use pictor_protocol::{
 
 use super::presence::Seen;
 use super::store::{Held, WorkerRow};
+use crate::tasks::Queue;
 
 /// Everything that is known of one worker at one moment.
 #[derive(Debug, Clone)]
@@ -17,6 +20,7 @@ pub struct Standing {
     pub status: WorkerStatus,
     pub offline_reason: Option<OfflineReason>,
     pub at: UnixMillis,
+    queue: Arc<Queue>,
 }
 
 /// What a worker's status follows from.
@@ -54,10 +58,15 @@ fn derive(evidence: Evidence) -> (WorkerStatus, Option<OfflineReason>) {
     (status, None)
 }
 
-/// What every slot says, when they agree on a pause or a drain.
-fn agreed(slots: &[ReportedSlot]) -> Option<SlotStatus> {
-    let first = slots.first()?.status;
-    let all = slots.iter().all(|slot| slot.status == first);
+/// What every slot says, or what is wanted of it, when they agree on a pause or a drain.
+fn agreed(row: &WorkerRow, slots: &[ReportedSlot]) -> Option<SlotStatus> {
+    let status = |slot: &ReportedSlot| match (row.own_desired(slot.slot), slot.status) {
+        (DesiredState::Paused, _) | (_, SlotStatus::Paused) => SlotStatus::Paused,
+        (DesiredState::Draining, _) => SlotStatus::Draining,
+        (DesiredState::Active, reported) => reported,
+    };
+    let first = status(slots.first()?);
+    let all = slots.iter().all(|slot| status(slot) == first);
     (all && matches!(first, SlotStatus::Paused | SlotStatus::Draining)).then_some(first)
 }
 
@@ -66,6 +75,7 @@ impl Standing {
         row: WorkerRow,
         seen: Option<Seen>,
         held: Vec<Held>,
+        queue: Arc<Queue>,
         at: UnixMillis,
         offline_after_seconds: i64,
     ) -> Standing {
@@ -78,10 +88,10 @@ impl Standing {
         let (status, offline_reason) = derive(Evidence {
             contact,
             desired: row.desired,
-            slots: seen.as_ref().and_then(|seen| agreed(&seen.report.slots)),
+            slots: seen.as_ref().and_then(|seen| agreed(&row, &seen.report.slots)),
             holds_leases: !held.is_empty(),
         });
-        Standing { row, seen, held, status, offline_reason, at }
+        Standing { row, seen, held, status, offline_reason, at, queue }
     }
 
     pub fn updated_at(&self) -> UnixMillis {
@@ -92,7 +102,7 @@ impl Standing {
         self.status == WorkerStatus::Offline
     }
 
-    pub(super) fn worker(&self, (earnings_micros, points): (Micros, i64)) -> Worker {
+    pub fn worker(&self, (earnings_micros, points): (Micros, i64)) -> Worker {
         let report = self.seen.as_ref().map(|seen| &*seen.report);
         let slots = report.map(|report| self.slots(report)).unwrap_or_default();
         Worker {
@@ -159,7 +169,11 @@ impl Standing {
     }
 
     fn health(&self, report: &HeartbeatRequest) -> Vec<HealthFinding> {
-        if self.is_offline() { Vec::new() } else { report.health.clone() }
+        if self.is_offline() {
+            return Vec::new();
+        }
+        let duplicate = self.seen.as_ref().and_then(|seen| seen.duplicate(self.at));
+        duplicate.into_iter().chain(report.health.iter().cloned()).collect()
     }
 
     /// The slots of an agent that is there; of one that is not, nothing is known.
@@ -181,16 +195,18 @@ impl Standing {
         let status = match (reported.status, held) {
             (SlotStatus::Idle | SlotStatus::Busy, Some(_)) => SlotStatus::Busy,
             // The registry knows first that a task has ended.
-            (SlotStatus::Idle | SlotStatus::Busy, None) => self.pause().unwrap_or(SlotStatus::Idle),
+            (SlotStatus::Idle | SlotStatus::Busy, None) => free(self.row.slot_desired(reported.slot)),
             (status @ (SlotStatus::Paused | SlotStatus::Draining), _) => status,
         };
         Slot {
             slot: reported.slot,
             gpu_uuid: reported.gpu_uuid.clone(),
             status,
-            reasons: reasons(status, reported, report),
+            desired: self.row.own_desired(reported.slot),
+            reasons: self.reasons(status, reported, report),
             attempt_id: held.map(|held| held.attempt_id),
             job_id: held.map(|held| held.job_id),
+            job_status: held.map(|held| held.job_status),
             task_id: held.map(|held| held.task_id),
             progress_ratio: progress.and_then(|progress| progress.progress_ratio),
             elapsed_seconds: progress.and_then(|progress| progress.elapsed_seconds),
@@ -198,25 +214,37 @@ impl Standing {
         }
     }
 
-    fn pause(&self) -> Option<SlotStatus> {
-        match self.row.desired {
-            DesiredState::Active => None,
-            DesiredState::Paused => Some(SlotStatus::Paused),
-            DesiredState::Draining => Some(SlotStatus::Draining),
+    /// Why a slot does not run, or soon will not: who pauses it, what its agent says, what the queue has for it.
+    fn reasons(
+        &self,
+        status: SlotStatus,
+        reported: &ReportedSlot,
+        report: &HeartbeatRequest,
+    ) -> Vec<SlotReason> {
+        // The registry knows first what the console wants; the agent has heard it at its last heartbeat.
+        let console = SlotReason::of_console(self.row.slot_desired(reported.slot));
+        let agents = reported.reasons.iter().filter(|reason| !reason.is_of_console()).cloned();
+        let mut reasons: Vec<SlotReason> = console.into_iter().chain(agents).collect();
+        if status == SlotStatus::Busy {
+            return reasons;
+        }
+        if let (false, Some(refusal)) = (report.accepts_tasks, &report.refusal) {
+            reasons.push(SlotReason::new(refusal, None));
+        }
+        match status {
+            _ if !reasons.is_empty() => reasons,
+            SlotStatus::Idle => self.queue.reasons(self.row.id),
+            _ => vec![SlotReason::new(SlotReason::ABOUT_TO_RESUME, None)],
         }
     }
 }
 
-/// A slot that takes no tasks says why, in its agent's words.
-fn reasons(status: SlotStatus, reported: &ReportedSlot, report: &HeartbeatRequest) -> Vec<SlotReason> {
-    if !reported.reasons.is_empty() {
-        return reported.reasons.clone();
-    }
-    match (status, &report.refusal) {
-        (SlotStatus::Idle, Some(refusal)) if !report.accepts_tasks => {
-            vec![SlotReason { code: refusal.clone(), count: None }]
-        }
-        _ => Vec::new(),
+/// What a slot without a task is.
+fn free(desired: DesiredState) -> SlotStatus {
+    match desired {
+        DesiredState::Active => SlotStatus::Idle,
+        DesiredState::Paused => SlotStatus::Paused,
+        DesiredState::Draining => SlotStatus::Draining,
     }
 }
 

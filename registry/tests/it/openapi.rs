@@ -5,13 +5,19 @@ use crate::registry::Registry;
 
 on_both_databases!(every_route_is_described, health_is_open_to_anyone,);
 
-const ROUTES: [(&str, &str); 55] = [
+const ROUTES: &[(&str, &str)] = &[
+    ("post", "/v1/workers/bulk"),
     ("get", "/v1/me"),
     ("post", "/v1/tokens"),
     ("get", "/v1/tokens"),
     ("delete", "/v1/tokens/{id}"),
     ("get", "/v1/accounts"),
     ("post", "/v1/workers"),
+    ("post", "/v1/workers/batch"),
+    ("post", "/v1/enrolments"),
+    ("get", "/v1/enrolments"),
+    ("delete", "/v1/enrolments/{id}"),
+    ("post", "/v1/agent/enrol"),
     ("get", "/v1/workers"),
     ("get", "/v1/workers/{id}"),
     ("patch", "/v1/workers/{id}"),

@@ -1,5 +1,7 @@
 //! Payouts: recorded by operators, seen by their providers, sound in the ledger.
 
+use pictor_protocol::Micros;
+use pictor_registry::earnings::Finding;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -13,6 +15,7 @@ on_both_databases!(
     nobody_is_paid_out_what_is_not_there,
     payouts_are_the_operators_to_record,
     payouts_are_listed_paged_and_exported,
+    the_check_finds_what_is_wrong,
 );
 
 /// An operator, and a provider who has earned 0.04.
@@ -164,5 +167,33 @@ async fn payouts_are_listed_paged_and_exported(place: Place) {
     assert!(csv.content_type.starts_with("text/csv"), "{csv:?}");
     assert!(csv.text.starts_with("id,account_id,account_name,currency,amount_micros,status,"), "{csv:?}");
     assert_eq!((csv.text.matches("\r\n").count(), csv.text.matches(",'=1+1,").count()), (4, 3), "{csv:?}");
+    registry.stop().await;
+}
+
+async fn the_check_finds_what_is_wrong(place: Place) {
+    let (registry, operator, provider) = earned(&place).await;
+    let payout = pay(&registry, &operator, &provider, 30_000).await;
+    let db = place.open().await;
+    db.write(|conn| {
+        Box::pin(async move {
+            // Said to be sent, and no money moved; and figures of what nobody earned.
+            sqlx::query("UPDATE payouts SET status = 'sent', ended_at = created_at").execute(&mut *conn).await?;
+            sqlx::query(
+                "INSERT INTO figures (subject, quarter, completed, failed, expired, released, cancelled, reward_micros,
+                                      points)
+                 SELECT account_id, 0, 1, 0, 0, 0, 0, 7, 0 FROM payouts",
+            )
+            .execute(conn)
+            .await?;
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+    let expected = [
+        Finding::Payout { payout: text(&payout["id"]).to_owned(), due: Micros(0), balance: Micros(30_000) },
+        Finding::Figures { account: provider.id.clone(), said: Micros(7), paid: Micros(0) },
+    ];
+    assert_eq!(findings(&db).await, expected);
     registry.stop().await;
 }

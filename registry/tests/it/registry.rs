@@ -187,6 +187,19 @@ impl Registry {
         answer(request.header("content-type", "application/x-www-form-urlencoded")).await
     }
 
+    /// The status and the bytes of an answer that is no text.
+    pub(crate) async fn post_for_bytes(&self, token: &str, path: &str, body: Value) -> (u16, Vec<u8>) {
+        let request = self.client.post(self.url(path)).bearer_auth(token).json(&body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    }
+
+    /// One more token of an account, that only reads.
+    pub(crate) async fn read_token(&self, account: &Account) -> String {
+        let asked = json!({"name": "reader", "scope": "read"});
+        text(&self.post(&account.token, "/v1/tokens", asked).await.ok()["token"]).to_owned()
+    }
+
     /// Asks for what ends before it is whole.
     pub(crate) async fn broken_off(&self, token: &str, path: &str) {
         let mut answer = self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap();

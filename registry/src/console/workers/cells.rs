@@ -3,7 +3,7 @@
 use askama::Template;
 use pictor_protocol::{Slot, SlotStatus, Worker, WorkerStatus};
 
-use crate::console::{Page, text};
+use crate::console::{Page, reasons, text};
 
 pub(super) struct Cell {
     pub(super) id: String,
@@ -87,7 +87,9 @@ fn status(worker: &Worker) -> Status {
     let idle = worker.slots.iter().filter(|slot| slot.status != SlotStatus::Busy);
     let why = match worker.offline_reason {
         Some(reason) => Some(reason.as_str().replace('_', " ")),
-        None => idle.into_iter().find_map(|slot| slot.reasons.first()).map(|reason| reason.code.clone()),
+        None => idle
+            .into_iter()
+            .find_map(|slot| slot.reasons.first().map(|reason| reasons::sentence(reason, slot.status))),
     };
     Status { class, word: worker.status.as_str(), why }
 }

@@ -122,7 +122,7 @@ pub(super) async fn confirm(
     let names: Vec<WorkerName> = if needs_tag && selection.new_tag.trim().is_empty() {
         return Err(Error::Invalid("a tag is missing: go back and write one beside the action".to_owned()));
     } else if selection.all {
-        workers::names(&app, caller, &selection.filter()).await?
+        workers::meant_names(&app, caller, &selection.filter()).await?
     } else if selection.ids.is_empty() {
         Vec::new()
     } else {

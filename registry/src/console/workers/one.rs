@@ -142,7 +142,7 @@ pub(super) async fn config(
     Path(id): Path<WorkerId>,
     Form(visitor, _): Form<Nothing>,
 ) -> Result<Response> {
-    workers::config_file(&app, visitor.acting(Role::Provider)?, id).await
+    Ok(workers::setup::config_file(&app, visitor.acting(Role::Provider)?, id).await?.into_response())
 }
 
 #[derive(Template)]
