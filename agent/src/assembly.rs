@@ -170,7 +170,7 @@ impl Shared {
 
 /// What slots there are depends on what GPUs there are, and on those there were: a driver that is late, or a GPU that
 /// fell off the bus, must not make this a machine without GPUs.
-async fn devices(config: &Config) -> Vec<Device> {
+pub(crate) async fn devices(config: &Config) -> Vec<Device> {
     if config.device == DeviceChoice::Cpu {
         return vec![Device::Cpu];
     }

@@ -40,7 +40,8 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Import(flags) => {
             telemetry.log()?;
-            import::import(&flags).map(|()| ExitCode::SUCCESS)
+            set_up_tls();
+            on_runtime(async move { import::import(flags).await.map(|()| ExitCode::SUCCESS) })
         }
     }
 }
@@ -77,6 +78,6 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
 
 async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {
     let config = Config::load(&flags.run);
-    let healthy = doctor::examine(config, flags.json, flags.accept_gpus).await?;
+    let healthy = doctor::examine(config, flags.json, flags.accept_gpus, flags.render).await?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

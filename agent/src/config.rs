@@ -35,7 +35,7 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Installs a worker's config file, downloaded from the console
+    /// Installs a worker's config file, downloaded from the console or traded for an enrolment key
     Import(ImportFlags),
     /// Takes tasks, renders them, serves /metrics
     Run(RunFlags),
@@ -49,7 +49,14 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct ImportFlags {
     /// The downloaded file, pictor-worker-NAME.toml
-    pub file: PathBuf,
+    #[arg(required_unless_present = "enrol", conflicts_with = "enrol")]
+    pub file: Option<PathBuf>,
+    /// An enrolment key, traded for a worker of this machine's own, in place of a file
+    #[arg(long, env = "PICTOR_ENROL_KEY", hide_env_values = true, value_name = "KEY", requires = "registry")]
+    pub enrol: Option<String>,
+    /// The registry that made the key
+    #[arg(long, env = "PICTOR_REGISTRY", value_name = "URL")]
+    pub registry: Option<Url>,
     /// Where it goes [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
     #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -81,6 +88,9 @@ pub struct DoctorFlags {
     /// Expect the GPUs that are there now, and no longer those that were taken out
     #[arg(long, env = "PICTOR_ACCEPT_GPUS")]
     pub accept_gpus: bool,
+    /// Render a frame on every slot, in the sandbox, and say how long it took and on what
+    #[arg(long, env = "PICTOR_RENDER")]
+    pub render: bool,
 }
 
 /// Why there is no usable configuration. The agent exits with 78.

@@ -1,6 +1,11 @@
 //! `pictor-agent doctor`: looks at everything a worker needs and says what to do about what is missing.
 
-use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use pictor_protocol::LeaseRequest;
@@ -8,12 +13,14 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
+    assembly::devices,
     blender::{Sandbox, detect},
     collectors::nvml,
     config::{Config, ConfigError, DeviceChoice, MetricsAccess},
     health::{Check, Finding, Report, Status, findings},
-    readiness,
+    readiness::{self, Tools},
     registry::{CallError, Registry},
+    test_render::{self, Figures},
 };
 
 const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,6 +29,19 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
 struct Examination {
     healthy: bool,
     checks: Vec<Finding>,
+    /// One for each slot, when they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    renders: Vec<Render>,
+}
+
+/// What a test render on one slot came to.
+#[derive(Serialize)]
+struct Render {
+    slot: u32,
+    #[serde(flatten)]
+    figures: Option<Figures>,
+    frame: Option<PathBuf>,
+    error: Option<String>,
 }
 
 /// Prints what it found; false if anything keeps this worker from earning. With `accept_gpus`, the GPUs that are
@@ -30,22 +50,31 @@ pub async fn examine(
     config: Result<Config, ConfigError>,
     json: bool,
     accept_gpus: bool,
+    render: bool,
 ) -> anyhow::Result<bool> {
     if let Ok(config) = &config
         && accept_gpus
     {
         nvml::forget(&config.data).context("the GPUs cannot be accepted")?;
     }
+    let mut renders = Vec::new();
     let checks = match config {
-        Ok(config) => examine_machine(&config).await,
+        Ok(config) => {
+            let checks = examine_machine(&config).await;
+            if render {
+                renders = render_all(&config).await;
+            }
+            checks
+        }
         Err(error) => {
             let advice =
                 "correct the file, or import the worker's config file again; then the rest can be checked";
             vec![Finding::fail(Check::Config, error.to_string(), advice)]
         }
     };
-    let healthy = checks.iter().all(|finding| finding.status != Status::Fail);
-    let report = Examination { healthy, checks };
+    let healthy = checks.iter().all(|finding| finding.status != Status::Fail)
+        && renders.iter().all(|render| render.error.is_none());
+    let report = Examination { healthy, checks, renders };
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -66,6 +95,54 @@ fn print(report: &Examination) {
             println!("{:22}to do: {advice}", "");
         }
     }
+    for render in &report.renders {
+        let word = if render.error.is_none() { "ok" } else { "FAIL" };
+        println!("{word:4}  {:14}  {}", format!("render slot {}", render.slot), said(render));
+    }
+}
+
+fn said(render: &Render) -> String {
+    let Some(figures) = &render.figures else { return render.error.clone().unwrap_or_default() };
+    let device = figures.device.as_deref().unwrap_or("an unknown device");
+    let memory = figures.peak_memory_bytes.map_or_else(
+        || "memory not measured".to_owned(),
+        |bytes| format!("{} MB of memory at its peak", bytes >> 20),
+    );
+    let frame = render.frame.as_ref().map(|path| format!(": {}", path.display())).unwrap_or_default();
+    format!(
+        "{:.1} s on {device} by Blender {}, {memory}, loaded in {:.1} s{frame}",
+        figures.render_seconds, figures.blender, figures.load_seconds
+    )
+}
+
+/// A test render on every slot, one after another.
+async fn render_all(config: &Config) -> Vec<Render> {
+    let folder = config.data.join("test-render");
+    let tools = match tools(config).await {
+        Ok(tools) => tools,
+        Err(reason) => return vec![Render { slot: 0, figures: None, frame: None, error: Some(reason) }],
+    };
+    let mut renders = Vec::new();
+    for (slot, device) in (0..).zip(devices(config).await) {
+        let rendered = test_render::render(&tools, device, slot, &config.limits, &folder).await;
+        let kept = rendered.and_then(|(figures, png)| {
+            let frame = folder.join(format!("slot-{slot}.png"));
+            fs::write(&frame, png).with_context(|| format!("cannot write {}", frame.display()))?;
+            Ok((figures, frame))
+        });
+        renders.push(match kept {
+            Ok((figures, frame)) => Render { slot, figures: Some(figures), frame: Some(frame), error: None },
+            Err(error) => Render { slot, figures: None, frame: None, error: Some(format!("{error:#}")) },
+        });
+    }
+    renders
+}
+
+/// What a task would be rendered with; what keeps it is among the findings already.
+async fn tools(config: &Config) -> Result<Tools, String> {
+    let blender = readiness::choose(&config.places, &detect(&config.places).await)?;
+    let sandbox = Sandbox::probe(config.sandbox.clone()).await.map_err(|error| error.to_string())?;
+    Ok(Tools { blender, sandbox })
 }
 
 async fn examine_machine(config: &Config) -> Vec<Finding> {

@@ -1,4 +1,4 @@
-//! `pictor-agent import`: installs a downloaded config file, and keeps what the machine's owner had set.
+//! `pictor-agent import`: installs a config file, downloaded or traded for an enrolment key, and keeps what the machine's owner had set.
 
 use std::{
     fs::{self, DirBuilder},
@@ -7,30 +7,66 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_protocol::EnrolRequest;
 use toml_edit::DocumentMut;
+use url::Url;
 
 use crate::{
     config::{self, ConfigError, ImportFlags},
-    durable,
+    durable, registry,
 };
 
-/// Checks the file, writes it where the agent looks, and says what to do next.
-pub fn import(flags: &ImportFlags) -> anyhow::Result<()> {
-    let text = fs::read_to_string(&flags.file)
-        .map_err(|source| ConfigError::Unreadable { path: flags.file.clone(), source })?;
-    let identity = config::identity(&flags.file, &text)?;
+/// Installs the file that was downloaded, or that an enrolment key is traded for.
+pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
     let destination = flags.config.clone().map_or_else(config::default_path, Ok)?;
-    let existing = match config::read(&destination) {
+    match (&flags.file, &flags.enrol, &flags.registry) {
+        (Some(file), ..) => {
+            let text = fs::read_to_string(file)
+                .map_err(|source| ConfigError::Unreadable { path: file.clone(), source })?;
+            install(file, text, &destination, &flags)
+        }
+        (None, Some(key), Some(registry)) => enrol(key, registry, &destination, &flags).await,
+        _ => bail!("name the downloaded file, or a key with --enrol and its --registry"),
+    }
+}
+
+/// A machine that is a worker already stays it, so that a script may run this at every start.
+async fn enrol(key: &str, registry: &Url, destination: &Path, flags: &ImportFlags) -> anyhow::Result<()> {
+    let existing = config::read(destination).ok();
+    if let Some(worker) = existing.and_then(|text| config::identity(destination, &text).ok()) {
+        let (name, file) = (worker.worker_name, destination.display());
+        println!("This machine is worker {name} already, by {file}: the key was not used.");
+        return Ok(());
+    }
+    // The key is spent on a worker only when its config can be kept.
+    let folder = durable::folder_of(destination);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.and_then(|()| tempfile::tempfile_in(folder)).with_context(|| {
+        format!("cannot write to {}: choose another place with --config FILE", folder.display())
+    })?;
+    let ask = EnrolRequest {
+        key: key.to_owned(),
+        hostname: hostname::get().ok().map(|name| name.to_string_lossy().into_owned()),
+    };
+    let worker = registry::enrol(registry, &ask).await.context("the key was not traded for a worker")?;
+    let text = toml::to_string(&worker).context("the registry's answer is no config file")?;
+    install(Path::new("the registry's answer"), text, destination, flags)
+}
+
+/// Checks the file's text, writes it where the agent looks, and says what to do next.
+fn install(file: &Path, text: String, destination: &Path, flags: &ImportFlags) -> anyhow::Result<()> {
+    let identity = config::identity(file, &text)?;
+    let existing = match config::read(destination) {
         Ok(existing) => Some(existing),
         Err(ConfigError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
     };
     let merged = match &existing {
-        Some(existing) => merge(&flags.file, &text, &destination, existing)?,
+        Some(existing) => merge(file, &text, destination, existing)?,
         None => text,
     };
-    config::identity(&destination, &merged)?;
-    write(&destination, &merged)?;
+    config::identity(destination, &merged)?;
+    write(destination, &merged)?;
     println!(
         "Worker {} ({}) is set up in {}.",
         identity.worker_name,

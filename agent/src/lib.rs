@@ -23,6 +23,7 @@ pub mod runner;
 pub mod sampler;
 pub mod server;
 pub mod slots;
+pub mod test_render;
 
 use std::{
     fs::{self, DirBuilder, File},

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use jiff::Timestamp;
 use pictor_protocol::{
-    AttemptEnded, AttemptId, CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatResponse, LeaseRequest,
-    LeasesResponse, Problem, ReleaseRequest, StoredFrame, WorkerConfig, is_loopback,
+    AttemptEnded, AttemptId, CompleteRequest, EnrolRequest, FailRequest, HeartbeatRequest, HeartbeatResponse,
+    LeaseRequest, LeasesResponse, Problem, ReleaseRequest, StoredFrame, WorkerConfig, is_loopback,
 };
 use pictor_telemetry::TraceParent;
 use reqwest::{
@@ -54,6 +54,31 @@ pub enum CallError {
     Refused { status: u16, detail: String },
 }
 
+fn client(registry: &Url, headers: HeaderMap) -> anyhow::Result<Client> {
+    let mut client = Client::builder()
+        .user_agent(concat!("pictor-agent/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_TIMEOUT)
+        .tcp_keepalive(Duration::from_secs(30));
+    if is_loopback(registry) {
+        client = client.no_proxy();
+    }
+    client.build().context("cannot set up HTTPS")
+}
+
+/// Trades an enrolment key for a worker.
+pub async fn enrol(registry: &Url, ask: &EnrolRequest) -> anyhow::Result<WorkerConfig> {
+    let client = client(registry, HeaderMap::new())?;
+    let call = client.post(path(registry, &filled("/v1/agent/enrol", &[]))).timeout(CALL_TIMEOUT).json(ask);
+    let response = call.send().await.map_err(|error| retry(&error))?;
+    if !response.status().is_success() {
+        let (_, detail) = problem(response).await;
+        bail!(detail);
+    }
+    response.json().await.context("the registry's answer cannot be read")
+}
+
 /// One worker's line to its registry.
 #[derive(Debug, Clone)]
 pub struct Registry {
@@ -66,16 +91,7 @@ impl Registry {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", identity.token))
             .context("the token in the config file is no access token")?;
         bearer.set_sensitive(true);
-        let mut client = Client::builder()
-            .user_agent(concat!("pictor-agent/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_TIMEOUT)
-            .tcp_keepalive(Duration::from_secs(30));
-        if is_loopback(&identity.registry) {
-            client = client.no_proxy();
-        }
-        let client = client.build().context("cannot set up HTTPS")?;
+        let client = client(&identity.registry, HeaderMap::from_iter([(AUTHORIZATION, bearer)]))?;
         Ok(Registry { client, base: identity.registry.clone() })
     }
 

@@ -12,10 +12,14 @@ use sqlx::{AnyConnection, Row};
 use tracing::Span;
 
 use crate::App;
+use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-pub use session::{SESSION_MILLIS_MAX, Session, end_session, find_session, open_session};
+pub use session::{
+    SESSION_MILLIS_MAX, Session, confirm_session, end_session, end_session_of, end_sessions, find_session,
+    open_session, open_session_of, sessions,
+};
 
 /// How stale a token's `last_used_at` may be: it is for people to read, not worth a write a request.
 const LAST_USED_MILLIS: i64 = 60_000;
@@ -53,6 +57,8 @@ pub struct Caller {
     pub roles: Vec<Role>,
     pub scope: Scope,
     pub wallet_address: Option<String>,
+    /// How they speak: with a token, or signed in.
+    pub actor: Actor,
 }
 
 impl Caller {
@@ -207,7 +213,7 @@ async fn token_row(app: &App, token: &str) -> Result<TokenRow> {
     .await?
     .ok_or(Error::Unauthorized)?;
     let worker_id: Option<String> = row.try_get("worker_id")?;
-    let caller = caller(&row)?;
+    let caller = caller(&row, Actor::Token)?;
     Ok(TokenRow {
         token_id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
         account_id: caller.account_id,
@@ -218,7 +224,7 @@ async fn token_row(app: &App, token: &str) -> Result<TokenRow> {
 }
 
 /// From a row with `account_id`, `name`, `roles`, `wallet_address` and `scope`.
-fn caller(row: &AnyRow) -> Result<Caller> {
+fn caller(row: &AnyRow, actor: Actor) -> Result<Caller> {
     let roles: String = row.try_get("roles")?;
     let words: std::result::Result<_, _> = roles.split(',').map(str::parse).collect();
     Ok(Caller {
@@ -227,6 +233,7 @@ fn caller(row: &AnyRow) -> Result<Caller> {
         roles: words.map_err(|_| anyhow::anyhow!("an account's row holds the roles {roles}"))?,
         scope: row.try_get::<String, _>("scope")?.parse().map_err(anyhow::Error::from)?,
         wallet_address: row.try_get("wallet_address")?,
+        actor,
     })
 }
 

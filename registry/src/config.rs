@@ -1,10 +1,11 @@
 //! What `pictor-registry serve` can be told: flags over environment, nothing else.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
-use pictor_protocol::FeeRatio;
+use pictor_protocol::{FeeRatio, is_loopback};
 use url::Url;
 
 /// Where the database is; every command that needs it takes this.
@@ -13,6 +14,22 @@ pub struct DatabaseArgs {
     /// The database: sqlite://PATH
     #[arg(long, env = "PICTOR_DATABASE", default_value = "sqlite://registry.db", value_name = "URL")]
     pub database: String,
+}
+
+/// The OpenID Connect provider that people may sign in with.
+#[derive(Debug, Clone, Args)]
+pub struct OidcSettings {
+    /// The OpenID Connect provider that people may sign in with
+    #[arg(long, env = "PICTOR_OIDC_ISSUER", value_name = "URL", requires = "oidc_client_id")]
+    pub oidc_issuer: Option<String>,
+
+    /// What the provider calls this registry; its redirect address there is PUBLIC_URL/login/oidc/callback
+    #[arg(long, env = "PICTOR_OIDC_CLIENT_ID", value_name = "ID", requires = "oidc_issuer")]
+    pub oidc_client_id: Option<String>,
+
+    /// A file with the secret that the provider gave, if it gave one
+    #[arg(long, env = "PICTOR_OIDC_CLIENT_SECRET_FILE", value_name = "FILE", requires = "oidc_issuer")]
+    pub oidc_client_secret_file: Option<PathBuf>,
 }
 
 /// The settings of `serve`.
@@ -40,6 +57,9 @@ pub struct Settings {
     /// Where Grafana is: the console's pages link to its dashboards
     #[arg(long, env = "PICTOR_GRAFANA_URL", value_name = "URL")]
     pub grafana_url: Option<Url>,
+
+    #[command(flatten)]
+    pub oidc: OidcSettings,
 
     /// Networks whose proxies may say who is behind them (X-Forwarded-For)
     #[arg(long = "trusted-proxy", env = "PICTOR_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR")]
@@ -111,6 +131,7 @@ impl Settings {
                     .to_owned(),
             ));
         }
+        self.oidc.check()?;
         if self.lease_seconds < 2 * self.heartbeat_seconds {
             return Err(BadConfiguration(format!(
                 "--lease-seconds {} must be at least twice --heartbeat-seconds {}: one lost heartbeat would lose leases",
@@ -136,6 +157,21 @@ impl Settings {
     /// Whether only programs on this machine can reach the service.
     pub fn is_loopback_only(&self) -> bool {
         self.listen.ip().is_loopback() && self.trusted_proxies.is_empty()
+    }
+}
+
+impl OidcSettings {
+    /// What the provider says decides who may sign in, so nobody on the way may change it.
+    fn check(&self) -> Result<(), BadConfiguration> {
+        let Some(issuer) = &self.oidc_issuer else { return Ok(()) };
+        let is_safe = Url::parse(issuer)
+            .is_ok_and(|url| url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url));
+        if is_safe {
+            return Ok(());
+        }
+        Err(BadConfiguration(
+            "--oidc-issuer: write the provider's https:// address exactly as it names itself".to_owned(),
+        ))
     }
 }
 

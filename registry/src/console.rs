@@ -3,6 +3,7 @@
 //! A page is a call of the API first: its handler asks the feature's own functions, as the API's does, and
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
+mod account;
 mod assets;
 mod chart;
 mod enrolments;
@@ -11,6 +12,7 @@ mod frame;
 mod live;
 mod login;
 mod monitor;
+mod oidc;
 mod page;
 mod reasons;
 mod setup;
@@ -49,6 +51,8 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/workers/{id}/setup", get(setup::setup_page))
         .route("/workers/{id}/setup/live", get(setup::setup_live))
         .merge(monitor::routes())
+        .merge(account::routes())
+        .merge(oidc::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

@@ -52,6 +52,11 @@ impl Error {
         Error::Conflict { code, detail: detail.into() }
     }
 
+    /// For a page that says it in its own words.
+    pub fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
     /// (status, code, title): the only choice of an HTTP status in this crate.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {

@@ -18,6 +18,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub mod accounts;
+pub mod audit;
 pub mod auth;
 pub mod backup;
 pub mod blobs;
@@ -33,6 +34,7 @@ pub mod enrolments;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
+pub mod oidc;
 pub mod payouts;
 pub mod peer;
 pub mod spreadsheet;
@@ -59,6 +61,7 @@ pub struct App {
     pub queue: Arc<tasks::LastQueue>,
     pub metrics: Arc<metrics::Metrics>,
     pub prometheus: Option<Arc<tenant::Upstream>>,
+    pub oidc: Option<Arc<oidc::Provider>>,
     pub shutdown: CancellationToken,
 }
 
@@ -150,8 +153,11 @@ async fn open(
     let blobs = Blobs::open(&settings.blobs, clock.clone())?;
     let presence = workers::Presence::load(&db).await?;
     let prometheus = settings.prometheus_url.clone().map(tenant::Upstream::new).transpose()?;
+    let public_url = settings.public_url(listening_on)?;
+    let oidc = oidc::Provider::new(&settings.oidc, &public_url)?;
     Ok(App {
-        public_url: settings.public_url(listening_on)?,
+        public_url,
+        oidc: oidc.map(Arc::new),
         presence: Arc::new(presence),
         wakeup: tasks::Wakeup::new(),
         queue: Arc::default(),

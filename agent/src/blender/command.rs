@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// What renders inside Blender.
 pub(super) const DRIVER: &str = include_str!("driver.py");
+/// What makes the scene of a test render, before the driver.
+pub(super) const TEST_SCENE: &str = include_str!("test_scene.py");
 
 /// What Cycles renders on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,14 +49,14 @@ struct Settings {
 }
 
 /// Everything after the program: no user configuration, no scripts of the scene, our driver.
-pub(super) fn arguments(scene: &Path, driver: &Path, device: &Device) -> Vec<OsString> {
+pub(super) fn arguments(scene: Option<&Path>, driver: &Path, device: &Device) -> Vec<OsString> {
     let device = match device {
         Device::Cpu => DeviceSetting::Cpu,
         Device::Gpu { .. } => DeviceSetting::Gpu { backends: &["OPTIX", "CUDA"] },
     };
     let settings = serde_json::json!(Settings { device }).to_string();
     let mut arguments: Vec<OsString> = ["-b", "--factory-startup", "-Y"].map(OsString::from).into();
-    arguments.push(scene.into());
+    arguments.extend(scene.map(OsString::from));
     arguments.extend(["--python-exit-code", "1", "--python"].map(OsString::from));
     arguments.push(driver.into());
     arguments.extend([OsString::from("--"), settings.into()]);

@@ -7,6 +7,10 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,7 +24,7 @@ use tokio::{
 
 use super::{
     channel::{Line, Lines, without_controls},
-    command::{self, DRIVER, Device, DriverEvent, RefusalKind, RenderCommand, frame_name},
+    command::{self, DRIVER, Device, DriverEvent, RefusalKind, RenderCommand, TEST_SCENE, frame_name},
     detect::Installed,
     progress::{self, FrameProgress},
     sandbox::{Confinement, Handover, Sandbox, View},
@@ -42,7 +46,8 @@ const FILE_SIZE_SIGNAL: i32 = 25;
 pub struct Launch<'a> {
     pub blender: &'a Installed,
     pub sandbox: &'a Sandbox,
-    pub scene: &'a Path,
+    /// None: the one of a test render.
+    pub scene: Option<&'a Path>,
     /// An empty folder of this attempt alone.
     pub output: &'a Path,
     pub device: Device,
@@ -115,6 +120,7 @@ pub struct Session {
     replies: mpsc::Receiver<Result<DriverEvent, BlenderError>>,
     supervisor: JoinHandle<()>,
     view: View,
+    peak: Arc<AtomicU64>,
     loaded: Loaded,
 }
 
@@ -124,10 +130,13 @@ impl Session {
         let started = Instant::now();
         // Needed until it is read: the mount keeps it alive, and nothing is left when the agent dies later.
         let mut driver = tempfile::NamedTempFile::new().map_err(BlenderError::Start)?;
-        driver.write_all(DRIVER.as_bytes()).map_err(BlenderError::Start)?;
+        let script =
+            if launch.scene.is_some() { DRIVER.to_owned() } else { format!("{TEST_SCENE}\n{DRIVER}") };
+        driver.write_all(script.as_bytes()).map_err(BlenderError::Start)?;
         let confinement = Confinement {
             blender: &launch.blender.path,
-            scene: launch.scene,
+            // Something has to lie there; without a scene it is not opened.
+            scene: launch.scene.unwrap_or(driver.path()),
             driver: driver.path(),
             output: launch.output,
             device: &launch.device,
@@ -136,10 +145,12 @@ impl Session {
         };
         let handover = launch.sandbox.hand_over(&confinement).map_err(BlenderError::Start)?;
         let view = launch.sandbox.view(&confinement);
-        let arguments = command::arguments(&view.scene, &view.driver, &launch.device);
+        let scene = launch.scene.is_some().then_some(view.scene.as_path());
+        let arguments = command::arguments(scene, &view.driver, &launch.device);
         let blender = launch.sandbox.command(&confinement, &launch.blender.path, &arguments);
         let process = Process::start(blender).map_err(BlenderError::Start)?;
         let watch = Watch::new(process.pid, launch.output.to_owned(), launch.limits.clone());
+        let peak = watch.peak();
         let (commands, commands_received) = mpsc::channel(1);
         let (replies_sent, replies) = mpsc::channel(REPLIES_MAX);
         let supervisor = Supervisor {
@@ -158,6 +169,7 @@ impl Session {
             replies,
             supervisor: tokio::spawn(supervisor.run()),
             view,
+            peak,
             loaded: Loaded {
                 seconds: 0.0,
                 version: String::new(),
@@ -178,6 +190,12 @@ impl Session {
 
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
+    }
+
+    /// The most memory that its processes were seen to use together; none before they were measured, which
+    /// they are only when there is a limit.
+    pub fn peak_memory_bytes(&self) -> Option<u64> {
+        Some(self.peak.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Renders one frame, of `size` (width, height) if given, else as the scene says, and returns the name of

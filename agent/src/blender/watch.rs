@@ -4,6 +4,10 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -60,11 +64,17 @@ pub(super) struct Watch {
     output: PathBuf,
     limits: Limits,
     started: Instant,
+    peak: Arc<AtomicU64>,
 }
 
 impl Watch {
     pub(super) fn new(root: u32, output: PathBuf, limits: Limits) -> Self {
-        Self { root, output, limits, started: Instant::now() }
+        Self { root, output, limits, started: Instant::now(), peak: Arc::default() }
+    }
+
+    /// The most memory it measured so far, in bytes.
+    pub(super) fn peak(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.peak)
     }
 
     /// Measures once; reads many small files.
@@ -75,6 +85,7 @@ impl Watch {
         }
         if let Some(limit_bytes) = memory_bytes {
             let used_bytes = tree_bytes(self.root);
+            self.peak.fetch_max(used_bytes, Ordering::Relaxed);
             if used_bytes > limit_bytes {
                 return Some(Breach::Memory { used_bytes, limit_bytes });
             }

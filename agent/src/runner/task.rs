@@ -104,7 +104,7 @@ impl Runner {
         let launch = Launch {
             blender,
             sandbox,
-            scene: &scene.path,
+            scene: Some(&scene.path),
             output,
             device: self.slots.device(lease.slot).cloned().unwrap_or(Device::Cpu),
             slot: lease.slot,

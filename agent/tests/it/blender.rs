@@ -15,6 +15,7 @@ use pictor_agent::blender::{
     output,
     sandbox::{Confinement, Settings},
 };
+use pictor_agent::{readiness::Tools, test_render};
 use tokio::sync::mpsc;
 
 const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenes");
@@ -68,7 +69,7 @@ impl Bench {
         let launch = Launch {
             blender: &self.blender,
             sandbox: &self.sandbox,
-            scene,
+            scene: Some(scene),
             output: &self.output(),
             device: Device::Cpu,
             slot: 0,
@@ -76,6 +77,23 @@ impl Bench {
         };
         Ok((Session::start(launch, sender).await?, events))
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_render_says_what_it_took() {
+    let Bench { blender, sandbox, folder } = Bench::new().await;
+    let tools = Tools { blender, sandbox };
+    let scratch = folder.path().join("test-render");
+    let (figures, png) =
+        test_render::render(&tools, Device::Cpu, 0, &Limits::default(), &scratch).await.unwrap();
+    assert_eq!(figures.device.as_deref(), Some("CPU"));
+    assert!(figures.render_seconds > 0.0 && figures.load_seconds > 0.0, "{figures:?}");
+    assert!(figures.peak_memory_bytes.is_some_and(|bytes| bytes > 20 << 20), "{figures:?}");
+    let picture = image::load_from_memory(&png).unwrap().into_rgb8();
+    assert_eq!(picture.dimensions(), (640, 360));
+    let bluest = picture.pixels().map(|pixel| i32::from(pixel.0[2]) - i32::from(pixel.0[1])).max();
+    assert!(bluest > Some(60), "the cube cannot be seen: {bluest:?}");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "something was left behind");
 }
 
 /// Whether a process of this host has the folder mounted, and so belongs to the test's sandbox.

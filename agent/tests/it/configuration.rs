@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use pictor_agent::config::{Config, RunFlags};
 
-use super::agent::{config_text, nobody, run_to_end};
+use super::{
+    agent::{config_text, nobody, run_to_end},
+    registry::{ENROLMENT_KEY, Registry},
+};
 
 const BAD_CONFIGURATION: i32 = 78;
 
@@ -99,6 +102,41 @@ fn import_installs_and_keeps_the_machines_own_settings() {
     let (code, _, stderr) = import(&broken);
     assert_eq!((code, fs::read_to_string(destination).unwrap()), (BAD_CONFIGURATION, before), "{stderr}");
     assert_eq!(import("/nowhere/file.toml").0, BAD_CONFIGURATION);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_traded_for_a_worker_once() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (place, url) = (folder.path().to_owned(), registry.url());
+    let import = move |file: &str, key: &str| {
+        let (place, url, key) = (place.clone(), url.clone(), key.to_owned());
+        let destination = place.join(file).display().to_string();
+        tokio::task::spawn_blocking(move || {
+            run_to_end(&place, &["import", "--enrol", &key, "--registry", &url, "--config", &destination])
+        })
+    };
+    let (code, _, stderr) = import("a/worker.toml", "another-key").await.unwrap();
+    assert!(code == 1 && stderr.contains("the test says enrolment_used_up"), "{stderr}");
+    // A key is not spent where its config cannot be kept.
+    fs::write(folder.path().join("file"), "").unwrap();
+    let (code, _, stderr) = import("file/worker.toml", ENROLMENT_KEY).await.unwrap();
+    assert!(code == 1 && stderr.contains("cannot write"), "{stderr}");
+    assert!(registry.books().enrolled.is_empty());
+
+    let (code, stdout, stderr) = import("a/worker.toml", ENROLMENT_KEY).await.unwrap();
+    assert!(code == 0 && stdout.contains("Worker rack-1"), "{stdout}{stderr}");
+    let destination = folder.path().join("a/worker.toml");
+    assert_eq!(fs::metadata(&destination).unwrap().permissions().mode() & 0o777, 0o600);
+    let config = Config::load(&RunFlags { config: Some(destination), ..RunFlags::default() }).unwrap();
+    assert_eq!(config.identity.0.worker_name.as_str(), "rack-1");
+    let hostname = hostname::get().unwrap().to_string_lossy().into_owned();
+    assert_eq!(registry.books().enrolled[0].hostname.as_ref(), Some(&hostname));
+
+    let (code, stdout, stderr) = import("a/worker.toml", ENROLMENT_KEY).await.unwrap();
+    assert!(code == 0 && stdout.contains("rack-1 already"), "{stdout}{stderr}");
+    let (code, ..) = import("b/worker.toml", ENROLMENT_KEY).await.unwrap();
+    assert_eq!((code, registry.books().enrolled.len()), (1, 1));
 }
 
 #[test]

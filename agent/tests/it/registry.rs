@@ -17,9 +17,9 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use pictor_protocol::{
-    AttemptEnded, AttemptId, AttemptStatus, DesiredState, Earned, FrameRange, HeartbeatRequest,
+    AttemptEnded, AttemptId, AttemptStatus, DesiredState, Earned, EnrolRequest, FrameRange, HeartbeatRequest,
     HeartbeatResponse, HeldLease, JobId, Lease, LeaseRequest, LeaseState, LeasesResponse, Micros, Problem,
-    SlotDesired, StoredFrame, TaskId,
+    SlotDesired, StoredFrame, TaskId, WorkerConfig, WorkerId,
 };
 use sha2::{Digest, Sha256};
 
@@ -44,7 +44,11 @@ pub(crate) struct Books {
     /// Answers to the next calls about attempts, instead of accepting them.
     pub(crate) refusals: VecDeque<StatusCode>,
     pub(crate) refuses_token: bool,
+    /// The machines that traded the key.
+    pub(crate) enrolled: Vec<EnrolRequest>,
 }
+
+pub(crate) const ENROLMENT_KEY: &str = "test-key";
 
 type Shared = Arc<Mutex<Books>>;
 
@@ -72,8 +76,10 @@ impl Registry {
             .layer(DefaultBodyLimit::max(64 << 20))
             .layer(middleware::from_fn_with_state(Arc::clone(&books), authorize))
             .with_state(Arc::clone(&books));
-        let routes =
-            Router::new().nest("/base/v1/agent", agent).route("/base/healthz", get(|| async { "ok" }));
+        let routes = Router::new()
+            .nest("/base/v1/agent", agent)
+            .route("/base/healthz", get(|| async { "ok" }))
+            .route("/base/v1/agent/enrol", post(enrol).with_state(Arc::clone(&books)));
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Registry { books, address, server }
     }
@@ -132,6 +138,23 @@ fn problem(status: StatusCode, code: &str) -> Response {
         detail: format!("the test says {code}"),
     };
     (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
+}
+
+/// One key, which is good once.
+async fn enrol(State(books): State<Shared>, Json(ask): Json<EnrolRequest>) -> Response {
+    let mut books = books.lock().unwrap();
+    if ask.key != ENROLMENT_KEY || !books.enrolled.is_empty() {
+        return problem(StatusCode::CONFLICT, "enrolment_used_up");
+    }
+    books.enrolled.push(ask);
+    let worker = WorkerConfig {
+        registry: "http://127.0.0.1:1".parse().unwrap(),
+        worker_id: WorkerId::from_parts(1, [7; 10]),
+        worker_name: "rack-1".parse().unwrap(),
+        wallet_address: None,
+        token: TOKEN.to_owned(),
+    };
+    (StatusCode::CREATED, Json(worker)).into_response()
 }
 
 async fn authorize(State(books): State<Shared>, request: Request, next: Next) -> Response {

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AccountId, Micros, Role, Scope, TokenId, UnixMillis};
+use crate::{AccountId, Micros, Role, Scope, SessionId, TokenId, UnixMillis};
 
 /// An account as operators list it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -22,8 +22,18 @@ pub struct Me {
     pub roles: Vec<Role>,
     pub scope: Scope,
     pub wallet_address: Option<String>,
+    /// The IANA name of the zone in which the console shows times; null: the browser's.
+    pub time_zone: Option<String>,
     pub currency: String,
     pub balance_micros: Micros,
+}
+
+/// `PATCH /v1/me`: what is left out stays, an empty text removes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchMe {
+    pub wallet_address: Option<String>,
+    pub time_zone: Option<String>,
 }
 
 /// `POST /v1/tokens`.
@@ -53,4 +63,27 @@ pub struct CreatedToken {
     pub scope: Scope,
     pub created_at: UnixMillis,
     pub token: String,
+}
+
+/// A person signed in with a browser.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    pub id: SessionId,
+    pub scope: Scope,
+    /// The access token it was opened with, and ends with; null after OpenID Connect.
+    pub token_name: Option<String>,
+    /// The browser, as it named itself.
+    pub browser: Option<String>,
+    pub created_at: UnixMillis,
+    /// To five minutes.
+    pub last_seen_at: UnixMillis,
+    pub expires_at: UnixMillis,
+}
+
+/// Who signs in to the account through OpenID Connect.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Identity {
+    pub issuer: String,
+    pub subject: String,
+    pub created_at: UnixMillis,
 }

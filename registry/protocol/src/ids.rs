@@ -144,6 +144,11 @@ id!(
     EnrolmentId,
     "enr"
 );
+id!(
+    /// One thing that was done, in the audit log.
+    AuditEventId,
+    "aud"
+);
 
 #[cfg(test)]
 mod tests {

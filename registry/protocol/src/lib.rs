@@ -24,7 +24,7 @@ mod status;
 mod time;
 mod worker;
 
-pub use account::{Account, CreatedToken, Me, NewToken, Token};
+pub use account::{Account, CreatedToken, Identity, Me, NewToken, PatchMe, Session, Token};
 pub use agent::{
     AttemptEnded, AttemptReport, CompleteRequest, Earned, Electricity, FailRequest, HealthFinding,
     HeartbeatRequest, HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest,
@@ -36,8 +36,8 @@ pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::HistoryRow;
 pub use ids::{
-    AccountId, AttemptId, EnrolmentId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId, TransferId,
-    WorkerId,
+    AccountId, AttemptId, AuditEventId, EnrolmentId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId,
+    TransferId, WorkerId,
 };
 pub use job::{Job, JobSettings};
 pub use list::List;

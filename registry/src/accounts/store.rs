@@ -88,6 +88,33 @@ fn account((id, name, roles, wallet_address, created_at): AccountRow) -> Result<
     })
 }
 
+/// What an account says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    pub wallet_address: Option<String>,
+    pub time_zone: Option<String>,
+}
+
+pub async fn profile(conn: &mut AnyConnection, id: AccountId) -> Result<Profile> {
+    let row: Option<(Option<String>, Option<String>)> =
+        sqlx::query_as("SELECT wallet_address, time_zone FROM accounts WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(conn)
+            .await?;
+    let (wallet_address, time_zone) = row.ok_or(Error::NotFound("account"))?;
+    Ok(Profile { wallet_address, time_zone })
+}
+
+pub async fn set_profile(conn: &mut AnyConnection, id: AccountId, profile: &Profile) -> Result<()> {
+    sqlx::query("UPDATE accounts SET wallet_address = $2, time_zone = $3 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(profile.wallet_address.clone())
+        .bind(profile.time_zone.clone())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 pub async fn add_token(conn: &mut AnyConnection, new: &NewTokenRow, now: UnixMillis) -> Result<()> {
     sqlx::query(
         "INSERT INTO tokens (id, account_id, worker_id, name, scope, sha256, created_at)
@@ -128,24 +155,68 @@ pub async fn tokens(conn: &mut AnyConnection, account_id: AccountId) -> Result<V
     rows.into_iter().map(token).collect()
 }
 
-/// `owner` None: of any account, for operators.
+/// A worker, and the newest token of its config files.
+#[derive(Debug, Clone)]
+pub struct WorkerToken {
+    pub worker_id: WorkerId,
+    pub name: String,
+    pub created_at: Option<UnixMillis>,
+    pub first_used_at: Option<UnixMillis>,
+}
+
+type WorkerTokenRow = (String, String, Option<i64>, Option<i64>);
+
+/// The first `limit` of an account's workers by name, and how many it has.
+pub async fn worker_tokens(
+    conn: &mut AnyConnection,
+    account_id: AccountId,
+    limit: i64,
+) -> Result<(Vec<WorkerToken>, i64)> {
+    let rows: Vec<WorkerTokenRow> = sqlx::query_as(
+        "SELECT w.id, w.name, MAX(t.created_at), MAX(t.last_used_at)
+         FROM workers w LEFT JOIN tokens t ON t.worker_id = w.id AND t.revoked_at IS NULL
+         WHERE w.account_id = $1 AND w.archived_at IS NULL
+         GROUP BY w.id, w.name, w.name_key ORDER BY w.name_key LIMIT $2",
+    )
+    .bind(account_id.to_string())
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await?;
+    let total: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM workers WHERE account_id = $1 AND archived_at IS NULL")
+            .bind(account_id.to_string())
+            .fetch_one(conn)
+            .await?;
+    let worker = |(id, name, created_at, first_used_at): WorkerTokenRow| {
+        Ok(WorkerToken {
+            worker_id: id.parse().map_err(anyhow::Error::from)?,
+            name,
+            created_at: created_at.map(UnixMillis),
+            first_used_at: first_used_at.map(UnixMillis),
+        })
+    };
+    Ok((rows.into_iter().map(worker).collect::<Result<_>>()?, total))
+}
+
+/// Whose the token was, and its name. `owner` None: of any account, for operators.
 pub async fn revoke_token(
     conn: &mut AnyConnection,
     owner: Option<AccountId>,
     id: TokenId,
     now: UnixMillis,
-) -> Result<()> {
-    let revoked = sqlx::query(
+) -> Result<(AccountId, String)> {
+    let revoked: Option<(String, String)> = sqlx::query_as(
         "UPDATE tokens SET revoked_at = $3
-         WHERE id = $1 AND account_id = COALESCE($2, account_id) AND worker_id IS NULL AND revoked_at IS NULL",
+         WHERE id = $1 AND account_id = COALESCE($2, account_id) AND worker_id IS NULL AND revoked_at IS NULL
+         RETURNING account_id, name",
     )
     .bind(id.to_string())
     .bind(owner.map(String::from))
     .bind(now.0)
-    .execute(conn)
-    .await?
-    .rows_affected();
-    if revoked == 0 { Err(Error::NotFound("token")) } else { Ok(()) }
+    .fetch_optional(conn)
+    .await?;
+    let (account_id, name) = revoked.ok_or(Error::NotFound("token"))?;
+    Ok((account_id.parse().map_err(anyhow::Error::from)?, name))
 }
 
 /// Every token of a worker's agent, the one in use too.

@@ -5,12 +5,14 @@ use clap::{Args, Subcommand};
 use pictor_protocol::{AccountId, Micros, Role, Scope, TokenId};
 use serde_json::json;
 
-use crate::accounts::{self, store};
+use crate::accounts::{self, identities, store};
+use crate::audit::{self, Event};
 use crate::auth;
 use crate::clock::Clock;
 use crate::config::DatabaseArgs;
 use crate::db::Db;
 use crate::earnings::store::{Book, balance, credit};
+use crate::oidc::Identity;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
@@ -20,6 +22,8 @@ pub(super) enum AccountCommand {
     Token(TokenArgs),
     /// Give an account money to spend
     Credit(CreditArgs),
+    /// Let somebody sign in to an account through the OpenID Connect provider
+    Link(LinkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -66,11 +70,26 @@ pub(super) struct CreditArgs {
     database: DatabaseArgs,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct LinkArgs {
+    /// The account's name
+    name: String,
+    /// The provider, exactly as it names itself
+    #[arg(long, env = "PICTOR_OIDC_ISSUER", value_name = "URL")]
+    issuer: String,
+    /// The person, as the provider names them; the page that refused them shows it
+    #[arg(long, env = "PICTOR_OIDC_SUBJECT", value_name = "SUBJECT")]
+    subject: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
 pub(super) async fn run(command: AccountCommand) -> anyhow::Result<()> {
     match command {
         AccountCommand::Create(args) => create(args).await,
         AccountCommand::Token(args) => token(args).await,
         AccountCommand::Credit(args) => give(args).await,
+        AccountCommand::Link(args) => link(args).await,
     }
 }
 
@@ -84,6 +103,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     };
     let (secret, now) = (auth::new_token(&clock), clock.now());
     let id = account.id;
+    let event = Event::by_cli(&clock, id, "account_created", id).with(json!({ "roles": account.roles }));
     let first = store::NewTokenRow {
         id: clock.id(TokenId::from_parts),
         account_id: id,
@@ -93,10 +113,11 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         sha256: secret.sha256,
     };
     db.write(move |conn| {
-        let (account, first) = (account.clone(), first.clone());
+        let (account, first, event) = (account.clone(), first.clone(), event.clone());
         Box::pin(async move {
             store::create(conn, &account, now).await?;
-            store::add_token(conn, &first, now).await
+            store::add_token(conn, &first, now).await?;
+            audit::record(conn, &event).await
         })
     })
     .await?;
@@ -116,9 +137,14 @@ async fn token(args: TokenArgs) -> anyhow::Result<()> {
         scope: args.scope,
         sha256: secret.sha256,
     };
+    let event = Event::by_cli(&clock, account_id, "token_created", new.id)
+        .with(json!({ "name": new.name, "scope": new.scope }));
     db.write(move |conn| {
-        let new = new.clone();
-        Box::pin(async move { store::add_token(conn, &new, now).await })
+        let (new, event) = (new.clone(), event.clone());
+        Box::pin(async move {
+            store::add_token(conn, &new, now).await?;
+            audit::record(conn, &event).await
+        })
     })
     .await?;
     show(account_id, &secret.text, args.json);
@@ -130,17 +156,33 @@ async fn give(args: CreditArgs) -> anyhow::Result<()> {
     let account_id = find(&db, &args.name).await?;
     let key = args.key.unwrap_or_else(|| hex::encode(clock.random::<16>()));
     let (now, amount) = (clock.now(), args.amount);
+    let event = Event::by_cli(&clock, account_id, "credited", account_id)
+        .with(json!({ "amount_micros": amount, "key": key }));
     let (given, held) = db
         .write(move |conn| {
-            let key = key.clone();
+            let (key, event) = (key.clone(), event.clone());
             Box::pin(async move {
                 let given = credit(conn, account_id, &key, amount, now).await?;
+                if given {
+                    audit::record(conn, &event).await?;
+                }
                 Ok((given, balance(conn, &Book::Account(account_id)).await?))
             })
         })
         .await?;
     let done = if given { "was given" } else { "had been given under this key before:" };
     println!("{} {done} {amount}; the account holds {held}", args.name);
+    Ok(())
+}
+
+async fn link(args: LinkArgs) -> anyhow::Result<()> {
+    let (db, clock) = (Db::open(&args.database.database).await?, Clock::system());
+    let account_id = find(&db, &args.name).await?;
+    let identity = Identity { issuer: args.issuer, subject: args.subject };
+    let event = Event::by_cli(&clock, account_id, "identity_connected", &identity.subject);
+    let made = identities::link(&db, account_id, identity.clone(), event).await?;
+    let done = if made { "signs in" } else { "signed in already" };
+    println!("{} at {} {done} to {}", identity.subject, identity.issuer, args.name);
     Ok(())
 }
 

@@ -17,6 +17,7 @@ const STYLES: &[&str] = &[
     include_str!("chart.css"),
     include_str!("setup.css"),
     include_str!("monitor.css"),
+    include_str!("account.css"),
 ];
 const SCRIPTS: &[&str] = &[include_str!("console.js")];
 const ICON: &str = include_str!("icon.svg");

@@ -6,8 +6,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::cookie::CookieJar;
 use pictor_protocol::Role;
 use serde::Deserialize;
+use url::form_urlencoded;
 
-use super::visitor::{SESSION_COOKIE, session_cookie};
+use super::visitor::{Browser, SESSION_COOKIE, session_cookie};
 use super::{Form, Page, Visitor, render};
 use crate::App;
 use crate::auth::{self, Caller};
@@ -19,6 +20,15 @@ struct LoginPage {
     page: Page,
     next: String,
     refusal: Option<String>,
+    /// The OpenID Connect provider, if there is one.
+    provider: Option<String>,
+}
+
+impl LoginPage {
+    fn provider_path(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        format!("/login/oidc?{}", query.append_pair("next", &self.next).finish())
+    }
 }
 
 #[derive(Deserialize)]
@@ -62,7 +72,9 @@ pub(super) async fn page(
 }
 
 fn show(app: &App, next: String, refusal: Option<String>) -> Result<Response> {
-    Ok(render(&LoginPage { page: Page::of_stranger(app, "Sign in"), next, refusal })?.into_response())
+    let provider = app.oidc.as_ref().map(|provider| provider.name().to_owned());
+    let page = LoginPage { page: Page::of_stranger(app, "Sign in"), next, refusal, provider };
+    Ok(render(&page)?.into_response())
 }
 
 /// Signs in with an access token. No form token is asked for here, because nobody is signed in yet; a form
@@ -70,9 +82,10 @@ fn show(app: &App, next: String, refusal: Option<String>) -> Result<Response> {
 pub(super) async fn sign_in(
     State(app): State<App>,
     jar: CookieJar,
+    Browser(browser): Browser,
     axum_extra::extract::Form(SignIn { token, next }): axum_extra::extract::Form<SignIn>,
 ) -> Result<Response> {
-    match auth::open_session(&app, &token).await {
+    match auth::open_session(&app, &token, browser).await {
         Ok(secret) => {
             let jar = jar.add(session_cookie(&app, secret));
             Ok((jar, Redirect::to(&local(&next, "/"))).into_response())
@@ -98,7 +111,7 @@ pub(super) async fn sign_out(
 }
 
 /// Only ever a page of this registry: a link must not sign people in to somewhere else.
-fn local(next: &str, otherwise: &str) -> String {
+pub(super) fn local(next: &str, otherwise: &str) -> String {
     let is_path =
         next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n', '\t']);
     if is_path { next.to_owned() } else { otherwise.to_owned() }

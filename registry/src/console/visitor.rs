@@ -1,6 +1,9 @@
 //! Who looks at a page: the session behind the cookie, and how its forms prove that they are ours.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
+use axum::http::header;
 use axum::http::request::Parts;
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use cookie::time::Duration;
@@ -99,13 +102,29 @@ impl FromRequestParts<App> for Visitor {
     }
 }
 
-/// The cookie of a session. Browsers take a `Secure` one from plain HTTP only for their own machine, so a
-/// registry without TLS on another address has to do without.
+/// How the browser names itself.
+pub(super) struct Browser(pub(super) Option<String>);
+
+impl FromRequestParts<App> for Browser {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> std::result::Result<Browser, Infallible> {
+        let named = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Browser(named.map(str::to_owned)))
+    }
+}
+
+/// Browsers take a `Secure` cookie from plain HTTP only for their own machine, so a registry without TLS on
+/// another address has to do without.
+pub(super) fn is_secure(app: &App) -> bool {
+    app.public_url.scheme() == "https" || pictor_protocol::is_loopback(&app.public_url)
+}
+
+/// The cookie of a session.
 pub(super) fn session_cookie(app: &App, value: String) -> Cookie<'static> {
-    let is_local = pictor_protocol::is_loopback(&app.public_url);
     Cookie::build((SESSION_COOKIE, value))
         .http_only(true)
-        .secure(app.public_url.scheme() == "https" || is_local)
+        .secure(is_secure(app))
         .same_site(SameSite::Lax)
         .path("/")
         .max_age(Duration::milliseconds(SESSION_MILLIS_MAX))

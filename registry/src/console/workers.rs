@@ -76,6 +76,8 @@ struct WorkersPage<'a> {
     chosen_tag: &'a str,
     sort: &'static str,
     order: &'static str,
+    /// Of the rows shown, whichever they are: a row that moves to another page goes on being told here.
+    live: String,
     query: String,
     first: String,
     next: Option<String>,
@@ -104,6 +106,12 @@ fn query_text(query: &ListQuery) -> String {
     let told = pairs.iter().filter(|(_, value)| !value.is_empty());
     let text: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(told).finish();
     if text.is_empty() { text } else { format!("?{text}") }
+}
+
+/// The list from which an action came, as [`query_text`] had written it.
+fn back_to(list: &str) -> String {
+    let is_query = list.starts_with('?') && list.bytes().all(|byte| byte.is_ascii_graphic());
+    format!("/workers{}", if is_query { list } else { "" })
 }
 
 fn columns(query: &ListQuery) -> Vec<Column> {
@@ -139,12 +147,14 @@ async fn page(
     visitor: Visitor,
     Query(query): Query<ListQuery>,
 ) -> Result<impl IntoResponse> {
-    let query = bounded(query);
+    // Chosen by search, status and tag alone, so that "all that match" are those which the form names.
+    let query = ListQuery { ids: None, ..bounded(query) };
     let caller = visitor.with_role(Role::Provider)?;
     let listed = workers::list(&app, caller, &query).await?;
     let page = Page::new(&app, &visitor, "Workers");
     let Listed { workers, accounts, next_cursor, total, tags } = &listed;
     let account = |account| caller.is_operator().then_some(account);
+    let ids: Vec<String> = workers.iter().map(|worker| worker.id.to_string()).collect();
     let rows = workers.iter().zip(accounts);
     let next = next_cursor.clone().map(|cursor| ListQuery { cursor: Some(cursor), ..query.clone() });
     render(&WorkersPage {
@@ -159,6 +169,7 @@ async fn page(
         chosen_tag: query.tag.as_deref().unwrap_or_default(),
         sort: query.sort.as_str(),
         order: query.order.as_str(),
+        live: format!("/workers/live?ids={}", ids.join(",")),
         query: query_text(&query),
         first: format!("/workers{}", query_text(&ListQuery { cursor: None, ..query.clone() })),
         next: next.map(|next| format!("/workers{}", query_text(&next))),
@@ -171,7 +182,7 @@ async fn page(
     })
 }
 
-/// The cells that change by themselves, of the rows that this page shows.
+/// The cells that change by themselves, of the rows that a page shows.
 async fn live_rows(
     State(app): State<App>,
     visitor: Visitor,

@@ -1,11 +1,13 @@
 //! One action on many workers, with a result for each.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use futures_util::StreamExt;
 use futures_util::stream;
 use pictor_protocol::{
-    BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, DesiredState, PatchWorker, WorkerFilter,
-    WorkerId, WorkerName,
+    AccountId, BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, DesiredState, PatchWorker,
+    WorkerFilter, WorkerId, WorkerName,
 };
 
 use super::{apply, archive, list, standings, store};
@@ -53,20 +55,24 @@ pub async fn bulk(app: &App, caller: &Caller, request: &BulkRequest) -> Result<B
         return Err(Error::conflict("selection_changed", detail));
     }
     let results = stream::iter(meant)
-        .map(|(id, name)| async move {
-            match act(app, caller, id, request).await {
-                Ok(()) => Ok(BulkResult { id, name, result: BulkOutcome::Done, detail: None }),
-                // Ours to mend, not this worker's refusal.
-                Err(error @ (Error::Database(_) | Error::Internal(_))) => Err(error),
-                Err(error) => {
-                    Ok(BulkResult { id, name, result: BulkOutcome::Refused, detail: Some(error.to_string()) })
-                }
-            }
-        })
+        .map(|(id, name)| async move { told(id, name, act(app, caller, id, request).await) })
         .buffered(AT_ONCE)
-        .collect::<Vec<Result<BulkResult>>>()
+        .collect()
         .await;
-    Ok(BulkResponse { results: results.into_iter().collect::<Result<_>>()? })
+    Ok(BulkResponse { results })
+}
+
+/// What it came to for one worker. An error of ours is told like a refusal: what was done to the others stands.
+fn told(id: WorkerId, name: Option<WorkerName>, done: Result<()>) -> BulkResult {
+    let Err(error) = done else {
+        return BulkResult { id, name, result: BulkOutcome::Done, detail: None };
+    };
+    let detail = Some(error.to_string());
+    if matches!(error, Error::Database(_) | Error::Internal(_)) {
+        let cause = anyhow::Error::from(error);
+        tracing::error!(worker = %id, error = format!("{cause:#}"), "one of many workers was not changed");
+    }
+    BulkResult { id, name, result: BulkOutcome::Refused, detail }
 }
 
 /// Ids that name no worker of the caller's stay, without a name: each id gets its result.
@@ -83,7 +89,9 @@ async fn meant(
                 .into_iter()
                 .map(|standing| (standing.row.id, standing.row.name))
                 .collect();
-            ids.iter().map(|id| (*id, names.remove(id))).collect()
+            let mut told = HashSet::new();
+            let once = ids.iter().filter(|id| told.insert(**id));
+            once.map(|id| (*id, names.remove(id))).collect()
         }
         (None, Some(filter)) => {
             let named = |standing: super::Standing| (standing.row.id, Some(standing.row.name));
@@ -94,10 +102,12 @@ async fn meant(
     Ok(named)
 }
 
-/// Which workers a filter means, for somebody to confirm: their names, in no order.
+/// Which workers a filter means, for somebody to confirm: by name.
 pub async fn meant_names(app: &App, caller: &Caller, filter: &WorkerFilter) -> Result<Vec<WorkerName>> {
     let meant = list::meant(app, caller.account_filter(), filter).await?;
-    Ok(meant.into_iter().map(|standing| standing.row.name).collect())
+    let mut names: Vec<WorkerName> = meant.into_iter().map(|standing| standing.row.name).collect();
+    names.sort_by_cached_key(|name| name.as_str().to_lowercase());
+    Ok(names)
 }
 
 async fn act(app: &App, caller: &Caller, id: WorkerId, request: &BulkRequest) -> Result<()> {
@@ -110,13 +120,33 @@ async fn act(app: &App, caller: &Caller, id: WorkerId, request: &BulkRequest) ->
         BulkAction::Drain => desired(DesiredState::Draining),
         BulkAction::Tag | BulkAction::Untag => {
             let tag = request.tag.clone().unwrap_or_default().trim().to_owned();
-            let mut tags = store::get(&mut *app.db.read().await?, id, owner).await?.tags;
-            tags.retain(|own| *own != tag);
-            if request.action == BulkAction::Tag {
-                tags.push(tag);
-            }
-            PatchWorker { tags: Some(tags), ..PatchWorker::default() }
+            return retag(app, id, owner, tag, request.action == BulkAction::Tag).await;
         }
     };
     apply(app, id, owner, change).await
+}
+
+/// Adds or removes one tag, read and written in one transaction. A worker on which that changes nothing keeps
+/// its `updated_at`.
+async fn retag(app: &App, id: WorkerId, owner: Option<AccountId>, tag: String, adds: bool) -> Result<()> {
+    let now = app.clock.now();
+    app.db
+        .write(move |conn| {
+            let tag = tag.clone();
+            Box::pin(async move {
+                let mut row = store::get(conn, id, owner).await?;
+                if row.tags.contains(&tag) == adds {
+                    return Ok(());
+                }
+                if adds {
+                    row.tags.push(tag);
+                    row.tags = super::tags(row.tags)?;
+                } else {
+                    row.tags.retain(|own| *own != tag);
+                }
+                row.updated_at = now;
+                store::update(conn, &row).await
+            })
+        })
+        .await
 }

@@ -273,18 +273,23 @@ pub async fn totals_by_tag(app: &App, caller: &Caller, query: &ListQuery) -> Res
             total.workers += 1;
             total.online += usize::from(worker.status != WorkerStatus::Offline);
             total.slots += worker.slots.len();
-            total.slots_busy += worker.slots.iter().filter(|slot| slot.status == SlotStatus::Busy).count();
+            total.slots_busy += busy_slots(&worker);
             total.earnings = total.earnings + worker.earnings_micros;
         }
     }
     Ok(totals.into_values().collect())
 }
 
-const CSV_COLUMNS: [&str; 18] = [
+fn busy_slots(worker: &Worker) -> usize {
+    worker.slots.iter().filter(|slot| slot.status == SlotStatus::Busy).count()
+}
+
+const CSV_COLUMNS: [&str; 21] = [
     "id",
     "name",
     "status",
     "offline_reason",
+    "account",
     "tags",
     "created_at",
     "updated_at",
@@ -296,6 +301,8 @@ const CSV_COLUMNS: [&str; 18] = [
     "agent_version",
     "gpus",
     "memory_total_bytes",
+    "slots_busy",
+    "slots",
     "currency",
     "earnings_micros",
     "points",
@@ -310,11 +317,13 @@ pub async fn csv(app: &App, caller: &Caller, query: &ListQuery) -> Result<Respon
     }
     let workers = shown(app, found.iter()).await?;
     let head = CSV_COLUMNS.map(str::to_owned).to_vec();
-    let rows = workers.iter().map(|worker| csv_row(worker, &app.settings.currency));
+    let accounts = found.iter().map(|standing| standing.row.account_name.as_str());
+    let rows = workers.iter().zip(accounts);
+    let rows = rows.map(|(worker, account)| csv_row(worker, account, &app.settings.currency));
     spreadsheet::download("workers.csv", std::iter::once(head).chain(rows))
 }
 
-fn csv_row(worker: &Worker, currency: &str) -> Vec<String> {
+fn csv_row(worker: &Worker, account: &str, currency: &str) -> Vec<String> {
     fn or_empty(value: Option<impl ToString>) -> String {
         value.map(|value| value.to_string()).unwrap_or_default()
     }
@@ -324,6 +333,7 @@ fn csv_row(worker: &Worker, currency: &str) -> Vec<String> {
         worker.name.to_string(),
         worker.status.to_string(),
         or_empty(worker.offline_reason),
+        account.to_owned(),
         worker.tags.join(","),
         worker.created_at.to_string(),
         worker.updated_at.to_string(),
@@ -335,6 +345,8 @@ fn csv_row(worker: &Worker, currency: &str) -> Vec<String> {
         or_empty(worker.agent_version.as_ref()),
         gpus.join(", "),
         or_empty(worker.memory_total_bytes),
+        busy_slots(worker).to_string(),
+        worker.slots.len().to_string(),
         currency.to_owned(),
         worker.earnings_micros.0.to_string(),
         worker.points.to_string(),

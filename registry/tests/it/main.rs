@@ -5,10 +5,12 @@
 
 #[macro_use]
 mod database;
+mod browser;
 mod network;
 mod registry;
 
 mod access;
+mod account;
 mod backup;
 mod discovery;
 mod earnings;
@@ -19,8 +21,10 @@ mod lease;
 mod ledger;
 mod metrics;
 mod monitor;
+mod oidc;
 mod openapi;
 mod payouts;
+mod sessions;
 mod slots;
 mod summary;
 mod tasks;

@@ -8,6 +8,12 @@ on_both_databases!(every_route_is_described, health_is_open_to_anyone,);
 const ROUTES: &[(&str, &str)] = &[
     ("post", "/v1/workers/bulk"),
     ("get", "/v1/me"),
+    ("patch", "/v1/me"),
+    ("get", "/v1/sessions"),
+    ("delete", "/v1/sessions"),
+    ("delete", "/v1/sessions/{id}"),
+    ("get", "/v1/identities"),
+    ("delete", "/v1/identities"),
     ("post", "/v1/tokens"),
     ("get", "/v1/tokens"),
     ("delete", "/v1/tokens/{id}"),

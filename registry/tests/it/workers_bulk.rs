@@ -12,6 +12,9 @@ on_both_databases!(
     each_id_has_its_result,
     another_number_than_confirmed_changes_nothing,
     the_list_counts_filters_and_exports,
+    ids_said_twice_and_tags_there_already_change_nothing,
+    a_row_is_acted_on_whatever_is_ticked,
+    names_are_text_on_every_page,
 );
 
 async fn named(registry: &Registry, owner: &Account, names: &[&str]) -> Vec<String> {
@@ -131,5 +134,123 @@ async fn the_list_counts_filters_and_exports(place: Place) {
     let eve = registry.account("eve", &["provider"]).await;
     assert_eq!(list(&registry, &eve, "").await["total"], 0);
     registry.call(Method::PUT, &eve.token, "/v1/workers/bulk", None).await.problem(405);
+    registry.stop().await;
+}
+
+async fn ids_said_twice_and_tags_there_already_change_nothing(place: Place) {
+    let registry = Registry::start(&place).await;
+    let ada = registry.account("ada", &["provider"]).await;
+    let ids = named(&registry, &ada, &["desk"]).await;
+    let tag = async |tag: &str, expected: u64| {
+        let body = json!({"ids": [ids[0], ids[0]], "action": "tag", "tag": tag, "expected": expected});
+        registry.post(&ada.token, "/v1/workers/bulk", body).await
+    };
+    assert_eq!(tag("a", 2).await.problem_code(409), "selection_changed");
+    for name in ["a", "b"] {
+        let results = tag(name, 1).await.ok();
+        assert_eq!(results["results"].as_array().unwrap().len(), 1, "{results}");
+    }
+    let before = list(&registry, &ada, "").await["items"][0].clone();
+    registry.clock.advance(5);
+    tag(" a ", 1).await.ok();
+    let after = list(&registry, &ada, "").await["items"][0].clone();
+    assert_eq!((&after["tags"], &after["updated_at"]), (&json!(["a", "b"]), &before["updated_at"]));
+    registry.stop().await;
+}
+
+/// A browser of somebody who has signed in, without a script.
+struct Browser<'a> {
+    registry: &'a Registry,
+    client: reqwest::Client,
+    cookie: String,
+}
+
+impl Browser<'_> {
+    async fn sign_in<'a>(registry: &'a Registry, account: &Account) -> Browser<'a> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let form = format!("token={}", account.token);
+        let answer = client
+            .post(registry.url("/login"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        Browser { registry, client, cookie }
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let request = self.client.get(self.registry.url(path)).header("cookie", &self.cookie);
+        let answer = request.header("accept", "text/html").send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.text().await.unwrap()
+    }
+
+    async fn send(&self, path: &str, page: &str, fields: &[(&str, &str)]) -> reqwest::Response {
+        let token = page.split("name=\"form_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+        let form: String = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("form_token", token)
+            .extend_pairs(fields)
+            .finish();
+        self.client
+            .post(self.registry.url(path))
+            .header("cookie", &self.cookie)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap()
+    }
+}
+
+async fn a_row_is_acted_on_whatever_is_ticked(place: Place) {
+    let registry = Registry::start(&place).await;
+    let (ada, eve) =
+        (registry.account("ada", &["provider"]).await, registry.account("eve", &["provider"]).await);
+    let ids = named(&registry, &ada, &["a", "b", "c"]).await;
+    let hers = named(&registry, &eve, &["hers"]).await;
+    let browser = Browser::sign_in(&registry, &ada).await;
+    let page = browser.page("/workers?sort=created_at").await;
+    let ticked = [("ids", &*ids[1]), ("ids", &*ids[2]), ("action", "delete"), ("list", "?sort=created_at")];
+    let answer = browser.send(&format!("/workers/{}/pause", ids[0]), &page, &ticked).await;
+    assert_eq!(answer.status().as_u16(), 303, "{answer:?}");
+    assert_eq!(answer.headers()["location"], "/workers?sort=created_at");
+    let listed = list(&registry, &ada, "sort=name").await;
+    let desired: Vec<&str> =
+        listed["items"].as_array().unwrap().iter().map(|worker| text(&worker["desired"])).collect();
+    assert_eq!(desired, ["paused", "active", "active"]);
+    let refused = browser.send(&format!("/workers/{}/pause", hers[0]), &page, &ticked).await;
+    assert_eq!(refused.status().as_u16(), 404);
+
+    // One of the ticked is gone before they are confirmed: the others are counted.
+    registry.call(Method::DELETE, &ada.token, &format!("/v1/workers/{}", ids[1]), None).await.ok();
+    let confirm = browser.send("/workers/selected", &page, &ticked).await.text().await.unwrap();
+    assert!(confirm.contains("Delete 1 worker?") && !confirm.contains(&*ids[1]), "{confirm}");
+    let fields = [("ids", &*ids[2]), ("action", "delete"), ("expected", "1")];
+    let done = browser.send("/workers/bulk", &confirm, &fields).await.text().await.unwrap();
+    assert!(done.contains("1 done, 0 refused"), "{done}");
+    assert_eq!(all(&list(&registry, &ada, "").await, "name"), ["a"].into());
+    registry.stop().await;
+}
+
+async fn names_are_text_on_every_page(place: Place) {
+    let registry = Registry::start(&place).await;
+    let ada = registry.account("ada", &["provider"]).await;
+    let hostile = "\"><img src=x onerror=alert(1)>";
+    let ids = named(&registry, &ada, &[hostile]).await;
+    let body = json!({"ids": ids, "action": "tag", "tag": hostile});
+    registry.post(&ada.token, "/v1/workers/bulk", body).await.ok();
+    let browser = Browser::sign_in(&registry, &ada).await;
+    let of = |page: &str| format!("/workers/{}/{page}", ids[0]);
+    let search = "/workers?search=%22%3E%3Cimg";
+    for path in ["/workers", search, "/workers/tags", &of("rename"), &of("config"), &of("delete")] {
+        let page = browser.page(path).await;
+        assert!(page.contains("&#60;img") && !page.contains("<img src=x"), "{path}: {page}");
+    }
     registry.stop().await;
 }

@@ -6,7 +6,9 @@ use axum::response::IntoResponse;
 use pictor_protocol::{BulkAction, BulkOutcome, BulkRequest, Role, WorkerFilter, WorkerId, WorkerName};
 use serde::Deserialize;
 
+use super::back_to;
 use crate::App;
+use crate::auth::Caller;
 use crate::console::{Form, Page, render, text};
 use crate::error::{Error, Result};
 use crate::workers::{self, ListQuery};
@@ -31,6 +33,9 @@ pub(super) struct Selection {
     #[serde(default)]
     new_tag: String,
     expected: Option<u64>,
+    /// The list that it came from.
+    #[serde(default)]
+    list: String,
 }
 
 impl Selection {
@@ -68,6 +73,8 @@ struct ConfirmPage {
     filter_search: String,
     filter_status: String,
     filter_tag: String,
+    list: String,
+    back: String,
 }
 
 #[derive(Template)]
@@ -78,6 +85,7 @@ struct ResultsPage {
     done: usize,
     refused: usize,
     results: Vec<(String, Option<String>)>,
+    back: String,
 }
 
 fn workers_text(count: usize) -> String {
@@ -113,22 +121,30 @@ fn words(action: BulkAction, tag: &str, count: usize) -> (&'static str, String, 
     }
 }
 
+async fn ticked(app: &App, caller: &Caller, ids: &[WorkerId]) -> Result<(Vec<WorkerId>, Vec<WorkerName>)> {
+    if ids.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let ids = ids.iter().map(WorkerId::to_string).collect::<Vec<_>>().join(",");
+    let query = ListQuery { ids: Some(ids), limit: Some(1_000), ..ListQuery::default() };
+    let found = workers::list(app, caller, &query).await?.workers;
+    Ok(found.into_iter().map(|worker| (worker.id, worker.name)).unzip())
+}
+
 pub(super) async fn confirm(
     State(app): State<App>,
     Form(visitor, selection): Form<Selection>,
 ) -> Result<impl IntoResponse> {
     let caller = visitor.acting(Role::Provider)?;
     let needs_tag = matches!(selection.action, BulkAction::Tag | BulkAction::Untag);
-    let names: Vec<WorkerName> = if needs_tag && selection.new_tag.trim().is_empty() {
+    if needs_tag && selection.new_tag.trim().is_empty() {
         return Err(Error::Invalid("a tag is missing: go back and write one beside the action".to_owned()));
-    } else if selection.all {
-        workers::meant_names(&app, caller, &selection.filter()).await?
-    } else if selection.ids.is_empty() {
-        Vec::new()
+    }
+    // Those that are still there: what is confirmed is what is then counted.
+    let (ids, names) = if selection.all {
+        (Vec::new(), workers::meant_names(&app, caller, &selection.filter()).await?)
     } else {
-        let ids = selection.ids.iter().map(WorkerId::to_string).collect::<Vec<_>>().join(",");
-        let query = ListQuery { ids: Some(ids), limit: Some(1_000), ..ListQuery::default() };
-        workers::list(&app, caller, &query).await?.workers.into_iter().map(|worker| worker.name).collect()
+        ticked(&app, caller, &selection.ids).await?
     };
     let count = names.len();
     let (action, button, consequence) = words(selection.action, selection.new_tag.trim(), count);
@@ -147,10 +163,12 @@ pub(super) async fn confirm(
         names: names.into_iter().take(NAMES_SHOWN).collect(),
         is_all: selection.all,
         new_tag: selection.new_tag,
-        ids: selection.ids,
+        ids,
         filter_search: selection.search,
         filter_status: selection.status,
         filter_tag: selection.tag,
+        back: back_to(&selection.list),
+        list: selection.list,
     })
 }
 
@@ -172,5 +190,6 @@ pub(super) async fn act(
         done: response.results.len() - refused,
         refused,
         results: response.results.into_iter().map(named).collect(),
+        back: back_to(&selection.list),
     })
 }

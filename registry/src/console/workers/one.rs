@@ -9,6 +9,7 @@ use axum_extra::extract::cookie::CookieJar;
 use pictor_protocol::{DesiredState, PatchWorker, Role, SlotStatus, WorkerId, WorkerName, WorkerStatus};
 use serde::Deserialize;
 
+use super::back_to;
 use crate::App;
 use crate::console::{Form, Page, Visitor, flash, render, text};
 use crate::error::{Error, Path, Result};
@@ -16,31 +17,38 @@ use crate::workers;
 
 type Nothing = HashMap<String, String>;
 
+/// Sent with the whole form of the list; what is ticked there is not meant.
+#[derive(Deserialize)]
+pub(super) struct FromList {
+    #[serde(default)]
+    list: String,
+}
+
 pub(super) async fn pause(
     app: State<App>,
     id: Path<WorkerId>,
     jar: CookieJar,
-    form: Form<Nothing>,
+    form: Form<FromList>,
 ) -> Result<Response> {
-    want(&app.0, id.0, jar, &form.0, DesiredState::Paused, "is paused").await
+    want(&app.0, id.0, jar, &form, DesiredState::Paused, "is paused").await
 }
 
 pub(super) async fn resume(
     app: State<App>,
     id: Path<WorkerId>,
     jar: CookieJar,
-    form: Form<Nothing>,
+    form: Form<FromList>,
 ) -> Result<Response> {
-    want(&app.0, id.0, jar, &form.0, DesiredState::Active, "takes tasks again").await
+    want(&app.0, id.0, jar, &form, DesiredState::Active, "takes tasks again").await
 }
 
 pub(super) async fn drain(
     app: State<App>,
     id: Path<WorkerId>,
     jar: CookieJar,
-    form: Form<Nothing>,
+    form: Form<FromList>,
 ) -> Result<Response> {
-    want(&app.0, id.0, jar, &form.0, DesiredState::Draining, "finishes what it renders and takes nothing new")
+    want(&app.0, id.0, jar, &form, DesiredState::Draining, "finishes what it renders and takes nothing new")
         .await
 }
 
@@ -48,14 +56,14 @@ async fn want(
     app: &App,
     id: WorkerId,
     jar: CookieJar,
-    visitor: &Visitor,
+    Form(visitor, FromList { list }): &Form<FromList>,
     desired: DesiredState,
     said: &str,
 ) -> Result<Response> {
     let owner = visitor.acting(Role::Provider)?.account_filter();
     workers::apply(app, id, owner, PatchWorker { desired: Some(desired), ..PatchWorker::default() }).await?;
     let name = workers::worker(app, id, owner).await?.name;
-    Ok((jar.add(flash(&format!("{name} {said}."))), Redirect::to("/workers")).into_response())
+    Ok((jar.add(flash(&format!("{name} {said}."))), Redirect::to(&back_to(list))).into_response())
 }
 
 #[derive(Template)]

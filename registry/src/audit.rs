@@ -1,0 +1,100 @@
+//! Who did what to which account, kept for good: written in the transaction that does the thing.
+
+pub mod store;
+
+use std::fmt;
+
+use pictor_protocol::{AccountId, AuditEventId, UnixMillis};
+use serde_json::Value;
+
+use crate::auth::Caller;
+use crate::clock::Clock;
+
+pub use store::record;
+
+/// How somebody acted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// Signed in, with a browser.
+    Session,
+    /// With an access token.
+    Token,
+    /// On the registry's command line.
+    Cli,
+    /// The registry, by itself.
+    System,
+}
+
+impl Actor {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Actor::Session => "session",
+            Actor::Token => "token",
+            Actor::Cli => "cli",
+            Actor::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Something that was done.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub id: AuditEventId,
+    pub at: UnixMillis,
+    /// Whose things; none are the network's own.
+    pub account_id: Option<AccountId>,
+    pub actor_account_id: Option<AccountId>,
+    pub actor: Actor,
+    /// Such as `token_created`.
+    pub action: String,
+    /// What it was done to: an id, or a name.
+    pub subject: String,
+    pub detail: Value,
+}
+
+impl Event {
+    /// A caller did this to something of `owner`'s.
+    pub fn by(
+        clock: &Clock,
+        caller: &Caller,
+        owner: AccountId,
+        action: &str,
+        subject: impl fmt::Display,
+    ) -> Event {
+        Event {
+            id: clock.id(AuditEventId::from_parts),
+            at: clock.now(),
+            account_id: Some(owner),
+            actor_account_id: Some(caller.account_id),
+            actor: caller.actor,
+            action: action.to_owned(),
+            subject: subject.to_string(),
+            detail: Value::Object(serde_json::Map::new()),
+        }
+    }
+
+    /// Done on the command line.
+    pub fn by_cli(clock: &Clock, owner: AccountId, action: &str, subject: impl fmt::Display) -> Event {
+        Event {
+            id: clock.id(AuditEventId::from_parts),
+            at: clock.now(),
+            account_id: Some(owner),
+            actor_account_id: None,
+            actor: Actor::Cli,
+            action: action.to_owned(),
+            subject: subject.to_string(),
+            detail: Value::Object(serde_json::Map::new()),
+        }
+    }
+
+    /// What else is to be known, as a JSON object; never a secret.
+    pub fn with(self, detail: Value) -> Event {
+        Event { detail, ..self }
+    }
+}
