@@ -16,7 +16,7 @@ STEP_MILLISECONDS = 20_000
 def chromium():
     with sync_playwright() as playwright:
         # Chromium's own sandbox refuses to run as root, as in most containers.
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        options = ["--lang=en-GB"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
         try:
             yield browser

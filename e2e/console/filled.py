@@ -72,13 +72,15 @@ class Filled:
         self.bob = network.account("bob", "provider")
         self.cleo = network.account("cleo", "creator", credit="20")
         self.olga = network.account("olga", "operator")
-        self.real = network.worker(self.ada, f"real {MARKUP}", tags=["rack-1", LINK])
+        self.real = network.worker(self.ada, f"real {MARKUP}", tags=["adas-tag", LINK])
         self.raw = network.worker(self.ada, f"raw {MARKUP}", tags=[MARKUP])
         self.fresh = network.worker(self.ada, "never-connected")
         self.bobs = network.worker(self.bob, "bobs-box", tags=["bobs-tag"])
-        settings = fake_gpus(network.folder / "gpus", "geforce", name=MARKUP)
+        settings = fake_gpus(network.folder / "gpus", "geforce", name=json.dumps(MARKUP))
         network.start_agent("real", network.download(self.ada, self.real), settings)
         network.is_status(self.ada, self.real, "idle")
+        key = {"name_pattern": MARKUP + "{n}", "count": 3, "tags": [MARKUP]}
+        self.enrolment = network.ask(self.ada, "POST", "/v1/enrolments", key)["id"]
         self.job = network.submit(self.cleo, quick_scene(), "--frames", "1-3", "--cost", "0.05", name=f"done {MARKUP}")
         network.job_is(self.cleo, self.job, "completed")
         network.ask(self.ada, "PATCH", f"/v1/workers/{self.real['id']}", {"desired": "paused"})

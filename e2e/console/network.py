@@ -3,12 +3,12 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from processes import REPOSITORY, Process, built, free_port, run, until
 
@@ -153,15 +153,13 @@ class Network:
         )
 
 
-def fake_gpus(folder, profile, **every_gpu):
-    """Settings of an agent that sees the GPUs of a profile of the fake driver."""
+def fake_gpus(folder, profile, **readings):
+    """Settings of an agent that sees the GPUs of a profile of the fake driver, with these readings, in TOML, instead."""
     folder.mkdir(parents=True)
     shutil.copy(built("libfake_nvml.so"), folder / "libnvidia-ml.so.1")
     script = (REPOSITORY / "agent/tests/data/nvml" / f"{profile}.toml").read_text()
-    for key, value in every_gpu.items():
-        script = "\n".join(
-            f"{key} = {json.dumps(value)}" if line.startswith(f"{key} = ") else line for line in script.splitlines()
-        )
+    for key, value in readings.items():
+        script = re.sub(rf"(?m)^{key} = .*$", lambda _: f"{key} = {value}", script)
     (folder / "libnvidia-ml.so.1.toml").write_text(script)
     return f'\n[metrics]\nnvml_library = "{folder}/libnvidia-ml.so.1"\n'
 
@@ -192,7 +190,3 @@ def slow_scene():
 
 def sample_scene():
     return made_scene("scripts/scenes/sample.py", "sample.blend")
-
-
-def path_of(url):
-    return urlsplit(url).path

@@ -31,12 +31,27 @@ PAGES = [
     Page("worker-rename", "/workers/{real}/rename"),
     Page("worker-config", "/workers/{real}/config"),
     Page("worker-delete", "/workers/{real}/delete"),
+    Page("worker-new", "/workers/new"),
+    Page("worker-setup", "/workers/{fresh}/setup"),
+    Page("worker-setup-online", "/workers/{real}/setup"),
+    Page("worker-setup-elsewhere", "/workers/{fresh}/setup?system=windows"),
+    Page("enrolments", "/workers/enrolments"),
+    Page("enrolments-empty", "/workers/enrolments", who="bob"),
+    Page("monitor", "/workers/{real}"),
+    Page("monitor-hostile", "/workers/{raw}"),
+    Page("monitor-empty", "/workers/{fresh}"),
+    Page("account", "/account"),
+    Page("account-creator", "/account", who="cleo"),
+    Page("account-operator", "/account", who="olga"),
     Page("summary", "/summary?range=24h"),
     Page("summary-empty", "/summary", who="bob"),
     Page("statistics", "/workers/{real}/statistics"),
 ]
 # Answers to scripts, downloads and places to go on from.
-NO_PAGES = {"/", "/assets/{name}", "/summary/payouts.csv", "/workers.csv", "/workers/live"}
+NO_PAGES = {
+    "/", "/assets/{name}", "/login/oidc", "/summary/payouts.csv", "/workers.csv", "/workers/live", "/workers/{id}/live",
+    "/workers/{id}/setup/live",
+}
 
 
 def routes(method="get"):
@@ -50,6 +65,10 @@ def routes(method="get"):
     return found
 
 
-def matches(route, path):
-    pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]+\})", route))
-    return re.fullmatch(pattern, path.split("?")[0]) is not None
+def route_of(path):
+    """The route that serves this path."""
+    path, known = path.split("?")[0], routes()
+    if path in known:
+        return path
+    shape = lambda route: "".join("[^/]+" if part[:1] == "{" else re.escape(part) for part in re.split(r"({\w+})", route))
+    return next((route for route in known if re.fullmatch(shape(route), path)), None)

@@ -22,15 +22,21 @@ def network(filled):
 
 
 @pytest.fixture(scope="module")
-def adas(filled):
+def adas(chromium, filled):
     """Ids of what belongs to Ada, or to the creator whose job she rendered, by what stands before the id in a path."""
     [token] = [token["id"] for token in filled.network.ask(filled.ada, "GET", "/v1/tokens")["items"]][:1]
+    visit = Visit(chromium, filled.network)
+    visit.sign_in(filled.ada, "/account")
+    visit.close()
+    session = filled.network.ask(filled.ada, "GET", "/v1/sessions")["items"][0]["id"]
     return {
         "workers": filled.real["id"],
         "jobs": filled.job,
         "attempts": filled.completed,
         "tokens": token,
         "payouts": filled.payout,
+        "enrolments": filled.enrolment,
+        "sessions": session,
     }
 
 
@@ -117,11 +123,11 @@ def test_no_page_tells_them_apart_from_nothing(chromium, filled, network, adas):
 
 
 # What each form sends, so that it is refused for its id and not for its fields.
-FIELDS = {"/workers/{id}/rename": {"name": "mine-now"}}
+FIELDS = {"/workers/{id}/rename": {"name": "mine-now"}, "/workers/{id}/desired": {"desired": "paused"}}
 
 
 def test_no_list_names_anything_of_the_other(chromium, filled, network, adas):
-    adas_own = {*adas.values(), filled.raw["id"], filled.fresh["id"], filled.failed, filled.ada.id, "never-connected", "rack-1"}
+    adas_own = {*adas.values(), filled.raw["id"], filled.fresh["id"], filled.failed, filled.ada.id, "never-connected", "adas-tag"}
     bobs_own = {filled.bobs["id"], filled.bob.id, "bobs-box", "bobs-tag"}
     for account, others, own in [(filled.bob, adas_own, "bob"), (filled.ada, bobs_own, "ada")]:
         visit = Visit(chromium, network)
