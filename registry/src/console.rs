@@ -9,6 +9,8 @@ mod chart;
 mod enrolments;
 mod form;
 mod frame;
+mod history;
+mod jobs;
 mod live;
 mod login;
 mod monitor;
@@ -23,6 +25,7 @@ mod visitor;
 mod workers;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use tower_http::compression::CompressionLayer;
 
@@ -53,6 +56,19 @@ pub fn routes(app: &App) -> Router<App> {
         .merge(monitor::routes())
         .merge(account::routes())
         .merge(oidc::routes())
+        .route("/attempts", get(history::of_fleet))
+        .route("/attempts/{id}", get(history::attempt))
+        .route("/workers/{id}/tasks", get(history::of_worker))
+        .route("/jobs", get(jobs::list))
+        // Scenes are bounded where they are received.
+        .route("/jobs/new", get(jobs::new_form).post(jobs::send_new).layer(DefaultBodyLimit::disable()))
+        .route("/jobs/{id}", get(jobs::one))
+        .route("/jobs/{id}/live", get(jobs::one_live))
+        .route("/jobs/{id}/frames/{n}", get(jobs::picture))
+        .route("/jobs/{id}/frames.zip", get(jobs::archive))
+        .route("/jobs/{id}/pause", post(jobs::pause))
+        .route("/jobs/{id}/resume", post(jobs::resume))
+        .route("/jobs/{id}/cancel", get(jobs::ask_cancel).post(jobs::cancel))
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
         .layer(CompressionLayer::new())

@@ -1,17 +1,17 @@
 //! Jobs: submitted with a scene and a price, split into tasks, paid from escrow, ended with their tasks.
 
 mod finish;
+mod frames;
 mod scene;
 pub mod store;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartRejection};
 use axum::extract::{DefaultBodyLimit, Multipart, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use pictor_protocol::{AccountId, Job, JobId, JobSettings, List, Micros, TaskId};
+use pictor_protocol::{AccountId, Job, JobId, JobSettings, JobStatus, List, Micros, TaskId};
 use serde::Deserialize;
 use tracing::Span;
 use utoipa::{IntoParams, ToSchema};
@@ -29,6 +29,7 @@ use crate::tasks::store::move_tasks_of_job;
 use store::NewJob;
 
 pub use finish::{finish_loop, finish_once};
+pub use frames::{Picture, Standing, archive, frames, newest_frames, picture, standing};
 
 const NAME_CHARS_MAX: usize = 128;
 const FRAMES_MAX: i64 = 100_000;
@@ -46,7 +47,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(cancel))
-        .routes(routes!(frame))
+        .routes(routes!(frames::list))
+        .routes(routes!(frames::zip))
+        .routes(routes!(frames::get))
 }
 
 /// The parts of the form, for the document alone.
@@ -70,25 +73,50 @@ async fn create(
     let key = idempotency_key(&headers)?;
     let mut form = form.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
     let settings = settings_of(&mut form).await?;
-    let cost = check(&settings)?;
-    refuse_unpayable(&app, caller.account_id, key.as_deref(), cost).await?;
-    let received = match next_part(&mut form).await? {
-        Some(part) if part.name() == Some("scene") => Some(received_scene(&app, &settings, part).await?),
+    let cost = admit(&app, caller.account_id, &settings, key.as_deref()).await?;
+    let scene = match next_part(&mut form).await? {
+        Some(part) if part.name() == Some("scene") => Some(part),
         Some(part) => return Err(unknown_part(&part)),
         None => None,
     };
-    let (scene_sha256, scene_bytes) = match received {
-        Some(received) => {
+    let (job, is_new) = receive(&app, caller.account_id, &settings, key, cost, scene).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(job)))
+}
+
+/// What the job will cost, once its settings make sense and the account can pay for it.
+pub async fn admit(
+    app: &App,
+    account: AccountId,
+    settings: &JobSettings,
+    key: Option<&str>,
+) -> Result<Micros> {
+    let cost = cost_of(settings)?;
+    refuse_unpayable(app, account, key, cost).await?;
+    Ok(cost)
+}
+
+/// Receives the scene, if it comes along, and submits the job; false when its key has made it before.
+pub async fn receive(
+    app: &App,
+    account: AccountId,
+    settings: &JobSettings,
+    key: Option<String>,
+    cost: Micros,
+    scene: Option<Field<'_>>,
+) -> Result<(Job, bool)> {
+    let (scene_sha256, scene_bytes) = match scene {
+        Some(part) => {
+            let received = received_scene(app, settings, part).await?;
             let known = (received.sha256.clone(), size(received.size_bytes)?);
             received.keep(&format!("scenes/{}", known.0)).await?;
             known
         }
-        None => named_scene(&app, caller.account_id, &settings).await?,
+        None => named_scene(app, account, settings).await?,
     };
-    let new = new_job(&app, caller.account_id, &settings, key, (scene_sha256, scene_bytes));
-    let (job, is_new) = submit(&app, new, cost).await?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(view(&app, job).await?)))
+    let new = new_job(app, account, settings, key, (scene_sha256, scene_bytes));
+    let (job, is_new) = submit(app, new, cost).await?;
+    Ok((view(app, job).await?, is_new))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
@@ -131,7 +159,7 @@ async fn settings_of(form: &mut Multipart) -> Result<JobSettings> {
 }
 
 /// What the whole job costs, once its settings make sense.
-fn check(settings: &JobSettings) -> Result<Micros> {
+pub fn cost_of(settings: &JobSettings) -> Result<Micros> {
     let refused = |detail: String| Err(Error::unprocessable("job_settings", detail));
     let name_chars = settings.name.trim().chars().count();
     if name_chars == 0 || name_chars > NAME_CHARS_MAX || settings.name.chars().any(char::is_control) {
@@ -278,14 +306,18 @@ async fn seen(app: &App, caller: &Caller, id: JobId) -> Result<store::JobRow> {
     if caller.may_see(job.account_id) { Ok(job) } else { Err(Error::NotFound("job")) }
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct JobsQuery {
+pub struct JobsQuery {
+    /// Statuses, separated by commas.
+    pub status: Option<String>,
+    /// A part of a job's name or id.
+    pub search: Option<String>,
     /// 1 to 1,000; 100 unless given.
-    limit: Option<u32>,
+    pub limit: Option<u32>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// Jobs, newest first; an operator's are the whole network's.
@@ -295,14 +327,29 @@ async fn list(
     caller: Caller,
     Query(query): Query<JobsQuery>,
 ) -> Result<Json<List<Job>>> {
+    Ok(Json(jobs(&app, &caller, &query).await?))
+}
+
+/// One page of the jobs that a caller may see.
+pub async fn jobs(app: &App, caller: &Caller, query: &JobsQuery) -> Result<List<Job>> {
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     if limit == 0 || limit > LIMIT_MAX {
         return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
     }
-    let before = query.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(position).transpose()?;
-    // One more than asked for tells whether there is a next page.
-    let conn = &mut *app.db.read().await?;
-    let rows = store::page(conn, caller.account_filter(), before, i64::from(limit) + 1).await?;
+    let given = |text: &Option<String>| {
+        text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let statuses: Option<std::result::Result<Vec<JobStatus>, _>> =
+        given(&query.status).map(|statuses| statuses.split(',').map(str::parse).collect());
+    let wanted = store::Wanted {
+        account: caller.account_filter(),
+        before: given(&query.cursor).as_deref().map(position).transpose()?,
+        statuses: statuses.transpose().map_err(|error| Error::Invalid(format!("status: {error}")))?,
+        search: given(&query.search),
+        // One more than asked for tells whether there is a next page.
+        limit: i64::from(limit) + 1,
+    };
+    let rows = store::page(&mut *app.db.read().await?, &wanted).await?;
     let has_next = rows.len() > limit as usize;
     let items: Vec<Job> = rows
         .into_iter()
@@ -311,7 +358,7 @@ async fn list(
         .collect();
     let last = items.last().filter(|_| has_next);
     let next_cursor = last.map(|job| URL_SAFE_NO_PAD.encode(job.id.to_string()));
-    Ok(Json(List { items, next_cursor }))
+    Ok(List { items, next_cursor })
 }
 
 fn position(cursor: &str) -> Result<JobId> {
@@ -322,13 +369,17 @@ fn position(cursor: &str) -> Result<JobId> {
 
 #[utoipa::path(get, path = "/v1/jobs/{id}", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]
 async fn get(State(app): State<App>, caller: Caller, Path(id): Path<JobId>) -> Result<Json<Job>> {
-    let job = seen(&app, &caller, id).await?;
-    Ok(Json(view(&app, job).await?))
+    Ok(Json(job(&app, &caller, id).await?))
+}
+
+/// One job that the caller may see.
+pub async fn job(app: &App, caller: &Caller, id: JobId) -> Result<Job> {
+    view(app, seen(app, caller, id).await?).await
 }
 
 /// What a creator wants of a job.
-#[derive(Clone, Copy)]
-enum Wish {
+#[derive(Debug, Clone, Copy)]
+pub enum Wish {
     Pause,
     Resume,
     Cancel,
@@ -337,7 +388,7 @@ enum Wish {
 /// Pauses a job: its tasks are not assigned, and what is being rendered is given back.
 #[utoipa::path(post, path = "/v1/jobs/{id}/pause", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]
 async fn pause(State(app): State<App>, Creator(caller): Creator, Path(id): Path<JobId>) -> Result<Json<Job>> {
-    grant_wish(&app, &caller, id, Wish::Pause).await
+    Ok(Json(grant(&app, &caller, id, Wish::Pause).await?))
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/resume", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]
@@ -346,7 +397,7 @@ async fn resume(
     Creator(caller): Creator,
     Path(id): Path<JobId>,
 ) -> Result<Json<Job>> {
-    grant_wish(&app, &caller, id, Wish::Resume).await
+    Ok(Json(grant(&app, &caller, id, Wish::Resume).await?))
 }
 
 /// Cancels a job for good; what was not rendered is refunded.
@@ -356,10 +407,11 @@ async fn cancel(
     Creator(caller): Creator,
     Path(id): Path<JobId>,
 ) -> Result<Json<Job>> {
-    grant_wish(&app, &caller, id, Wish::Cancel).await
+    Ok(Json(grant(&app, &caller, id, Wish::Cancel).await?))
 }
 
-async fn grant_wish(app: &App, caller: &Caller, id: JobId, wish: Wish) -> Result<Json<Job>> {
+/// Does what the creator wants of the job.
+pub async fn grant(app: &App, caller: &Caller, id: JobId, wish: Wish) -> Result<Job> {
     seen(app, caller, id).await?;
     let now = app.clock.now();
     let job = app
@@ -377,7 +429,7 @@ async fn grant_wish(app: &App, caller: &Caller, id: JobId, wish: Wish) -> Result
     if matches!(wish, Wish::Resume) {
         app.wakeup.task_pending();
     }
-    Ok(Json(view(app, job).await?))
+    view(app, job).await
 }
 
 /// Said again, a wish is granted already.
@@ -408,45 +460,25 @@ async fn apply(
     move_tasks_of_job(conn, job.id, task_event, AttemptEvent::Released, now).await
 }
 
-/// A rendered frame, as soon as its task has completed.
-#[utoipa::path(get, path = "/v1/jobs/{id}/frames/{n}", params(("id" = JobId, Path), ("n" = i32, Path)), responses((status = 200, content_type = "image/png")))]
-async fn frame(
-    State(app): State<App>,
-    caller: Caller,
-    Path((id, frame)): Path<(JobId, i32)>,
-) -> Result<Response> {
-    caller.require_full()?;
-    let job = seen(&app, &caller, id).await?;
-    let found = store::frame(&mut *app.db.read().await?, job.id, frame).await?;
-    let sha256 = found.ok_or(Error::NotFound("frame, or it is not rendered yet"))?;
-    let stored = app.blobs.get(&format!("frames/{sha256}")).await?;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("image/png")),
-        (header::CONTENT_LENGTH, HeaderValue::from(stored.size_bytes)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
-    ];
-    Ok((headers, Body::from_stream(stored.bytes)).into_response())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::cost_of;
     use pictor_protocol::{JobSettings, Micros};
 
-    fn cost_of(changed: &str) -> Option<Micros> {
+    fn cost_with(changed: &str) -> Option<Micros> {
         let mut settings: serde_json::Value =
             serde_json::from_str(r#"{"name": "n", "frames": "1-10", "frame_cost_micros": 50000}"#).unwrap();
         let changed: serde_json::Value = serde_json::from_str(changed).unwrap();
         settings.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
         let settings: JobSettings = serde_json::from_value(settings).unwrap();
-        check(&settings).ok()
+        cost_of(&settings).ok()
     }
 
     #[test]
     fn settings_must_make_sense() {
-        assert_eq!(cost_of("{}"), Some(Micros(500_000)));
-        assert_eq!(cost_of(r#"{"frame_cost_micros": 0, "width": 16384, "height": 1}"#), Some(Micros(0)));
-        assert_eq!(cost_of(r#"{"frames": "1-100000"}"#), Some(Micros(5_000_000_000)));
+        assert_eq!(cost_with("{}"), Some(Micros(500_000)));
+        assert_eq!(cost_with(r#"{"frame_cost_micros": 0, "width": 16384, "height": 1}"#), Some(Micros(0)));
+        assert_eq!(cost_with(r#"{"frames": "1-100000"}"#), Some(Micros(5_000_000_000)));
         for refused in [
             r#"{"name": "  "}"#,
             r#"{"name": "a\nb"}"#,
@@ -459,7 +491,7 @@ mod tests {
             r#"{"frame_cost_micros": -1}"#,
             r#"{"frame_cost_micros": 9223372036854775807}"#,
         ] {
-            assert_eq!(cost_of(refused), None, "{refused}");
+            assert_eq!(cost_with(refused), None, "{refused}");
         }
     }
 }

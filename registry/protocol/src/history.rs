@@ -10,6 +10,10 @@ pub struct HistoryRow {
     pub task_id: TaskId,
     pub job_id: JobId,
     pub worker_id: WorkerId,
+    pub worker_name: String,
+    /// The frames of the task.
+    pub first_frame: i32,
+    pub last_frame: i32,
     pub slot: u32,
     pub gpu_uuid: Option<String>,
     pub gpu_name: Option<String>,
@@ -23,6 +27,18 @@ pub struct HistoryRow {
     /// What this attempt earned; null unless it completed.
     pub reward_micros: Option<Micros>,
     pub reward_status: Option<RewardStatus>,
+    pub leased_at: UnixMillis,
     pub started_at: Option<UnixMillis>,
     pub completed_at: Option<UnixMillis>,
+}
+
+/// One attempt, opened (`GET /v1/attempts/{id}`).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    #[serde(flatten)]
+    pub row: HistoryRow,
+    /// The frames that it has uploaded, in order.
+    pub frames: Vec<i64>,
+    /// Whether its agent has sent a log (`GET /v1/attempts/{id}/log`).
+    pub has_log: bool,
 }

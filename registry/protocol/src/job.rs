@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{FrameRange, JobId, JobStatus, Micros, UnixMillis};
+use crate::{FrameRange, JobId, JobStatus, Micros, TaskStatus, UnixMillis};
 
 /// The `settings` part of `POST /v1/jobs`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -56,4 +56,26 @@ pub struct Job {
     pub scene_sha256: String,
     pub created_at: UnixMillis,
     pub completed_at: Option<UnixMillis>,
+}
+
+/// One frame of a job (`GET /v1/jobs/{id}/frames`).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct JobFrame {
+    pub frame: i32,
+    /// Its task's: a frame can be had when the whole task has completed.
+    pub status: TaskStatus,
+    /// Of the picture; null until it can be had.
+    pub sha256: Option<String>,
+    pub size_bytes: Option<i64>,
+}
+
+/// What an account has spent on jobs (`GET /v1/spending`).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Spending {
+    pub currency: String,
+    pub balance_micros: Micros,
+    /// Set aside for jobs that go on.
+    pub escrow_micros: Micros,
+    /// Paid for completed tasks, all time.
+    pub spent_micros: Micros,
 }

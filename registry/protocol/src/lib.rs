@@ -34,12 +34,12 @@ pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, Ser
 pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
-pub use history::HistoryRow;
+pub use history::{Attempt, HistoryRow};
 pub use ids::{
     AccountId, AttemptId, AuditEventId, EnrolmentId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId,
     TransferId, WorkerId,
 };
-pub use job::{Job, JobSettings};
+pub use job::{Job, JobFrame, JobSettings, Spending};
 pub use list::List;
 pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};

@@ -18,8 +18,10 @@ const STYLES: &[&str] = &[
     include_str!("setup.css"),
     include_str!("monitor.css"),
     include_str!("account.css"),
+    include_str!("history.css"),
+    include_str!("jobs.css"),
 ];
-const SCRIPTS: &[&str] = &[include_str!("console.js")];
+const SCRIPTS: &[&str] = &[include_str!("console.js"), include_str!("jobs.js")];
 const ICON: &str = include_str!("icon.svg");
 
 static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("console", "css", STYLES.concat()));

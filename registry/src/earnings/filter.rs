@@ -44,8 +44,9 @@ impl Of {
 }
 
 #[derive(Debug, Clone)]
-enum Value {
+pub(super) enum Value {
     Integer(i64),
+    Number(f64),
     Text(String),
 }
 
@@ -84,6 +85,23 @@ impl Filter {
         self
     }
 
+    /// What comes after the row with this `key` and `id`, in the order of both.
+    pub(super) fn after(
+        &mut self,
+        (column, id_column): (&'static str, &'static str),
+        is_descending: bool,
+        key: Value,
+        id: String,
+    ) {
+        let sign = if is_descending { '<' } else { '>' };
+        self.values.push(key);
+        let key = self.values.len();
+        self.values.push(Value::Text(id));
+        let id = self.values.len();
+        self.conditions
+            .push(format!("({column} {sign} ${key} OR ({column} = ${key} AND {id_column} {sign} ${id}))"));
+    }
+
     fn push(&mut self, condition: &'static str, value: Value) -> &mut Filter {
         self.values.push(value);
         self.conditions.push(condition.replace("$?", &format!("${}", self.values.len())));
@@ -99,7 +117,7 @@ impl Filter {
     }
 
     /// As [`Filter::query`], of the first `limit` rows.
-    pub(super) fn limited<T>(&self, select: &'static str, after: &'static str, limit: i64) -> Selected<T>
+    pub(super) fn limited<T>(&self, select: &'static str, after: &str, limit: i64) -> Selected<T>
     where
         T: for<'r> FromRow<'r, AnyRow>,
     {
@@ -119,6 +137,7 @@ impl Filter {
         let query = sqlx::query_as(AssertSqlSafe(sql));
         self.values.iter().fold(query, |query, value| match value {
             Value::Integer(value) => query.bind(*value),
+            Value::Number(value) => query.bind(*value),
             Value::Text(value) => query.bind(value.clone()),
         })
     }

@@ -6,31 +6,30 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use pictor_protocol::{
-    AttemptId, AttemptStatus, HistoryRow, List, Micros, RewardStatus, UnixMillis, WorkerId,
-};
+use pictor_protocol::{AttemptStatus, HistoryRow, List, Micros, RewardStatus, UnixMillis, WorkerId};
 use serde::Deserialize;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, FromRow, Row};
 use utoipa::{IntoParams, ToSchema};
 
+use super::attempt::redacted;
 use super::filter::Filter;
+use super::order::{Order, Position, Sort, ending};
 use crate::App;
-use crate::auth::Provider;
+use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Query, Result};
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 const CSV_HEADER: &str = "id,task_id,job_id,worker_id,slot,gpu_uuid,gpu_name,status,error,progress_ratio,\
-    render_seconds,currency,cost_micros,reward_micros,reward_status,started_at,completed_at\r\n";
+    render_seconds,currency,cost_micros,reward_micros,reward_status,started_at,completed_at,worker_name,\
+    first_frame,last_frame\r\n";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Format {
+pub enum Format {
     #[default]
     Json,
     Csv,
@@ -39,58 +38,105 @@ enum Format {
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct HistoryQuery {
-    worker: Option<WorkerId>,
+pub struct HistoryQuery {
+    /// Workers, separated by commas.
+    pub worker: Option<String>,
     /// A GPU's UUID.
-    gpu: Option<String>,
+    pub gpu: Option<String>,
     /// Attempts of workers that carry this tag.
-    tag: Option<String>,
+    pub tag: Option<String>,
     /// Statuses, separated by commas.
-    status: Option<String>,
+    pub status: Option<String>,
     /// Leased at this moment or later.
-    from: Option<UnixMillis>,
+    pub from: Option<UnixMillis>,
     /// Leased before this moment.
-    to: Option<UnixMillis>,
+    pub to: Option<UnixMillis>,
     /// A part of a job's or task's id.
-    search: Option<String>,
-    /// At most 1,000; 100 unless given. CSV without it is the whole history.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub search: Option<String>,
+    /// By when they were leased, unless given.
     #[serde(default)]
     #[param(inline)]
-    format: Format,
+    pub sort: Sort,
+    /// Descending unless given: newest, latest, most first.
+    #[serde(default)]
+    #[param(inline)]
+    pub order: Order,
+    /// At most 1,000; 100 unless given. CSV without it is the whole history.
+    pub limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    #[serde(default)]
+    #[param(inline)]
+    pub format: Format,
 }
 
-/// Attempts, newest first; an operator's are the whole network's.
+/// Attempts, newest first unless sorted otherwise; an operator's are the whole network's.
 #[utoipa::path(get, path = "/v1/attempts", params(HistoryQuery), responses((status = 200, body = List<HistoryRow>)))]
 pub(super) async fn list(
     State(app): State<App>,
     Provider(caller): Provider,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Response> {
-    let mut filter = query.filter()?;
-    if let Some(account) = caller.account_filter() {
-        filter.text("attempts.account_id = $?", account);
+    answer(&app, &caller, &query).await
+}
+
+/// What the query asks for, in the format that it asks for.
+async fn answer(app: &App, caller: &Caller, query: &HistoryQuery) -> Result<Response> {
+    match query.format {
+        Format::Csv => as_csv(app, caller, query),
+        Format::Json => Ok(Json(attempts(app, caller, query).await?).into_response()),
     }
-    let before = query.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(position).transpose()?;
-    if query.limit.is_some_and(|limit| limit == 0 || limit > LIMIT_MAX) {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    if query.format == Format::Csv {
-        return Ok(csv(app, filter, before, query.limit));
-    }
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    let currency = app.settings.currency.clone();
-    let (items, next) = page(&mut *app.db.read().await?, &filter, before, limit, &currency).await?;
-    Ok(Json(List { items, next_cursor: next.map(cursor) }).into_response())
+}
+
+/// One page of the attempts that a caller may see.
+pub async fn attempts(app: &App, caller: &Caller, query: &HistoryQuery) -> Result<List<HistoryRow>> {
+    let filter = query.filter(caller)?;
+    let limit = query.limit()?.unwrap_or(LIMIT_DEFAULT);
+    let (items, next) = page(
+        &mut *app.db.read().await?,
+        &filter,
+        query.sorting(),
+        query.after()?,
+        limit,
+        &app.settings.currency,
+    )
+    .await?;
+    Ok(List { items, next_cursor: next.map(|next| next.cursor()) })
+}
+
+/// The attempts as a CSV file, streamed.
+pub fn as_csv(app: &App, caller: &Caller, query: &HistoryQuery) -> Result<Response> {
+    Ok(csv(app.clone(), query.filter(caller)?, query.sorting(), query.after()?, query.limit()?))
 }
 
 impl HistoryQuery {
-    fn filter(&self) -> Result<Filter> {
+    fn limit(&self) -> Result<Option<u32>> {
+        if self.limit.is_some_and(|limit| limit == 0 || limit > LIMIT_MAX) {
+            return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
+        }
+        Ok(self.limit)
+    }
+
+    fn sorting(&self) -> (Sort, Order) {
+        (self.sort, self.order)
+    }
+
+    fn after(&self) -> Result<Option<Position>> {
+        given(self.cursor.as_deref()).map(|cursor| Position::read(cursor, self.sort)).transpose()
+    }
+
+    fn filter(&self, caller: &Caller) -> Result<Filter> {
         let mut filter = Filter::default();
-        if let Some(worker) = self.worker {
-            filter.text("attempts.worker_id = $?", worker);
+        if let Some(account) = caller.account_filter() {
+            filter.text("attempts.account_id = $?", account);
+        }
+        if let Some(workers) = given(self.worker.as_deref()) {
+            let workers: std::result::Result<Vec<WorkerId>, _> =
+                workers.split(',').map(|id| id.trim().parse()).collect();
+            filter.one_of(
+                "attempts.worker_id",
+                &workers.map_err(|error| Error::Invalid(format!("worker: {error}")))?,
+            );
         }
         if let Some(gpu) = given(self.gpu.as_deref()) {
             filter.text("attempts.gpu_uuid = $?", gpu);
@@ -132,50 +178,46 @@ fn given(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }
 
-fn cursor(last: AttemptId) -> String {
-    URL_SAFE_NO_PAD.encode(last.to_string())
-}
+/// What a history row is read from. The others are joined from the left, so that no database is tempted to
+/// begin with them.
+pub(super) const SELECT: &str = "SELECT attempts.id, attempts.task_id, attempts.job_id, attempts.worker_id,
+        workers.name AS worker_name, tasks.first_frame, tasks.last_frame, attempts.slot, attempts.gpu_uuid,
+        attempts.gpu_name, attempts.status, attempts.error, attempts.progress_ratio, attempts.render_seconds,
+        attempts.cost_micros, attempts.reward_micros, attempts.leased_at, attempts.started_at, attempts.ended_at
+     FROM attempts LEFT JOIN workers ON workers.id = attempts.worker_id
+         LEFT JOIN tasks ON tasks.id = attempts.task_id";
 
-fn position(cursor: &str) -> Result<AttemptId> {
-    let refused = || Error::Invalid("cursor: not one that this list gave out".to_owned());
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
-    String::from_utf8(bytes).ok().and_then(|id| id.parse().ok()).ok_or_else(refused)
-}
-
-/// One page and, unless it is the last, the attempt after which the next begins.
+/// One page and, unless it is the last, where the next begins.
 async fn page(
     conn: &mut AnyConnection,
     filter: &Filter,
-    before: Option<AttemptId>,
+    sorting: (Sort, Order),
+    after: Option<Position>,
     limit: u32,
     currency: &str,
-) -> Result<(Vec<HistoryRow>, Option<AttemptId>)> {
+) -> Result<(Vec<HistoryRow>, Option<Position>)> {
     let mut filter = filter.clone();
-    if let Some(before) = before {
-        filter.text("attempts.id < $?", before);
+    if let Some(after) = &after {
+        after.apply(&mut filter, sorting);
     }
-    // One row more than asked for tells whether there is a next page. Ids sort by the time of the lease.
-    let rows: Vec<Stored> = filter
-        .limited(
-            "SELECT id, task_id, job_id, worker_id, slot, gpu_uuid, gpu_name, status, error, progress_ratio,
-                    render_seconds, cost_micros, reward_micros, started_at, ended_at FROM attempts",
-            "ORDER BY attempts.id DESC",
-            i64::from(limit) + 1,
-        )
-        .fetch_all(conn)
-        .await?;
+    // One row more than asked for tells whether there is a next page.
+    let rows: Vec<Stored> =
+        filter.limited(SELECT, &ending(sorting), i64::from(limit) + 1).fetch_all(conn).await?;
     let more = rows.len() > limit as usize;
-    let items: Vec<HistoryRow> = rows
-        .into_iter()
-        .take(limit as usize)
-        .map(|Stored(row)| HistoryRow { currency: currency.to_owned(), ..row })
-        .collect();
-    let next = if more { items.last().map(|row| row.id) } else { None };
+    let items: Vec<HistoryRow> =
+        rows.into_iter().take(limit as usize).map(|stored| stored.of(currency)).collect();
+    let next = if more { items.last().map(|row| Position::of(row, sorting.0)) } else { None };
     Ok((items, next))
 }
 
 /// A row as stored: without the currency, which is the network's.
-struct Stored(HistoryRow);
+pub(super) struct Stored(HistoryRow);
+
+impl Stored {
+    pub(super) fn of(self, currency: &str) -> HistoryRow {
+        HistoryRow { currency: currency.to_owned(), ..self.0 }
+    }
+}
 
 impl<'r> FromRow<'r, AnyRow> for Stored {
     fn from_row(row: &'r AnyRow) -> std::result::Result<Stored, sqlx::Error> {
@@ -185,17 +227,21 @@ impl<'r> FromRow<'r, AnyRow> for Stored {
             task_id: parsed(row, "task_id")?,
             job_id: parsed(row, "job_id")?,
             worker_id: parsed(row, "worker_id")?,
-            slot: u32::try_from(row.try_get::<i64, _>("slot")?).map_err(|cause| column("slot", cause))?,
+            worker_name: row.try_get("worker_name")?,
+            first_frame: whole(row, "first_frame")?,
+            last_frame: whole(row, "last_frame")?,
+            slot: whole(row, "slot")?,
             gpu_uuid: row.try_get("gpu_uuid")?,
             gpu_name: row.try_get("gpu_name")?,
             status: parsed(row, "status")?,
-            error: row.try_get("error")?,
+            error: row.try_get::<Option<String>, _>("error")?.map(|error| redacted(&error)),
             progress_ratio: row.try_get("progress_ratio")?,
             render_seconds: row.try_get("render_seconds")?,
             currency: String::new(),
             cost_micros: Micros(row.try_get("cost_micros")?),
             reward_micros,
             reward_status: reward_micros.map(|_| RewardStatus::Posted),
+            leased_at: UnixMillis(row.try_get("leased_at")?),
             started_at: row.try_get::<Option<i64>, _>("started_at")?.map(UnixMillis),
             completed_at: row.try_get::<Option<i64>, _>("ended_at")?.map(UnixMillis),
         }))
@@ -209,20 +255,34 @@ where
     row.try_get::<String, _>(name)?.parse().map_err(|cause| column(name, cause))
 }
 
+fn whole<T>(row: &AnyRow, name: &'static str) -> std::result::Result<T, sqlx::Error>
+where
+    T: TryFrom<i64, Error: std::error::Error + Send + Sync + 'static>,
+{
+    T::try_from(row.try_get::<i64, _>(name)?).map_err(|cause| column(name, cause))
+}
+
 fn column(index: &str, source: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: index.to_owned(), source: Box::new(source) }
 }
 
 /// Read page by page while it is sent, so that a long history is never held whole.
-fn csv(app: App, filter: Filter, before: Option<AttemptId>, limit: Option<u32>) -> Response {
-    let start = Some((before, limit));
+fn csv(
+    app: App,
+    filter: Filter,
+    sorting: (Sort, Order),
+    after: Option<Position>,
+    limit: Option<u32>,
+) -> Response {
+    let start = Some((after, limit));
     let pages = stream::try_unfold(start, move |at| {
         let (app, filter) = (app.clone(), filter.clone());
         async move {
-            let Some((before, limit)) = at else { return Ok::<_, Error>(None) };
+            let Some((after, limit)) = at else { return Ok::<_, Error>(None) };
             let currency = &app.settings.currency;
             let mut conn = app.db.read().await?;
-            let (rows, next) = page(&mut conn, &filter, before, limit.unwrap_or(LIMIT_MAX), currency).await?;
+            let limit_now = limit.unwrap_or(LIMIT_MAX);
+            let (rows, next) = page(&mut conn, &filter, sorting, after, limit_now, currency).await?;
             let text: String = rows.iter().map(csv_row).collect();
             let rest = next.filter(|_| limit.is_none()).map(|next| (Some(next), None));
             Ok(Some((Bytes::from(text), rest)))
@@ -258,6 +318,9 @@ fn csv_row(row: &HistoryRow) -> String {
         shown(row.reward_status),
         shown(row.started_at),
         shown(row.completed_at),
+        quoted(Some(&row.worker_name)),
+        row.first_frame.to_string(),
+        row.last_frame.to_string(),
     ];
     let mut line = fields.join(",");
     line.push_str("\r\n");
@@ -275,15 +338,7 @@ fn quoted(text: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{cursor, position, quoted};
-    use pictor_protocol::AttemptId;
-
-    #[test]
-    fn cursors_round_trip_and_strangers_are_refused() {
-        let id = AttemptId::from_parts(1, [3; 10]);
-        assert_eq!(position(&cursor(id)).unwrap(), id);
-        assert!(position("x").is_err() && position("YXR0Xw").is_err());
-    }
+    use super::quoted;
 
     #[test]
     fn a_field_stays_one_field_and_no_formula() {

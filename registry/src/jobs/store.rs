@@ -206,33 +206,56 @@ pub async fn by_key(conn: &mut AnyConnection, account: AccountId, key: &str) -> 
         .transpose()
 }
 
-/// One page of jobs, newest first, with how their tasks stand. `account` none: everybody's.
-pub async fn page(
-    conn: &mut AnyConnection,
-    account: Option<AccountId>,
-    before: Option<JobId>,
-    limit: i64,
-) -> Result<Vec<(JobRow, TaskTally)>> {
-    let account = account.map(String::from);
-    let before = before.map(String::from);
-    let rows = sqlx::query(select_job!(
-        "WHERE ($1 IS NULL OR account_id = $1) AND ($2 IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"
-    ))
-    .bind(account.clone())
-    .bind(before.clone())
-    .bind(limit)
-    .fetch_all(&mut *conn)
-    .await?;
-    let tallied = sqlx::query(
+/// Which jobs are asked for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// None: everybody's.
+    pub account: Option<AccountId>,
+    pub before: Option<JobId>,
+    pub statuses: Option<Vec<JobStatus>>,
+    /// A part of the name or id.
+    pub search: Option<String>,
+    pub limit: i64,
+}
+
+macro_rules! wanted {
+    () => {
+        "($1 IS NULL OR account_id = $1) AND ($2 IS NULL OR id < $2) AND ($3 IS NULL OR $3 LIKE '%,' || status || ',%')
+         AND ($4 IS NULL OR LOWER(name) LIKE $4 ESCAPE '\\' OR id LIKE $4 ESCAPE '\\') ORDER BY id DESC LIMIT $5"
+    };
+}
+
+/// One page of jobs, newest first, with how their tasks stand.
+pub async fn page(conn: &mut AnyConnection, wanted: &Wanted) -> Result<Vec<(JobRow, TaskTally)>> {
+    let account = wanted.account.map(String::from);
+    let before = wanted.before.map(String::from);
+    let statuses = wanted.statuses.as_ref().map(|statuses| {
+        let words: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+        format!(",{},", words.join(","))
+    });
+    let search = wanted.search.as_ref().map(|search| {
+        let literal = search.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        format!("%{literal}%")
+    });
+    let rows = sqlx::query(concat!(select_job!("WHERE "), wanted!()))
+        .bind(account.clone())
+        .bind(before.clone())
+        .bind(statuses.clone())
+        .bind(search.clone())
+        .bind(wanted.limit)
+        .fetch_all(&mut *conn)
+        .await?;
+    let tallied = sqlx::query(concat!(
         "SELECT job_id, status, COUNT(*) AS tasks, CAST(SUM(last_frame - first_frame + 1) AS BIGINT) AS frames
-         FROM tasks WHERE job_id IN (
-             SELECT id FROM jobs WHERE ($1 IS NULL OR account_id = $1) AND ($2 IS NULL OR id < $2)
-             ORDER BY id DESC LIMIT $3)
-         GROUP BY job_id, status",
-    )
+         FROM tasks WHERE job_id IN (SELECT id FROM jobs WHERE ",
+        wanted!(),
+        ") GROUP BY job_id, status"
+    ))
     .bind(account)
     .bind(before)
-    .bind(limit)
+    .bind(statuses)
+    .bind(search)
+    .bind(wanted.limit)
     .fetch_all(conn)
     .await?;
     let mut tallies: HashMap<JobId, TaskTally> = HashMap::new();
@@ -344,18 +367,6 @@ pub async fn last_task_error(conn: &mut AnyConnection, job: JobId) -> Result<Opt
     .fetch_optional(conn)
     .await?;
     Ok(found.and_then(|(error,)| error))
-}
-
-/// The SHA-256 and size of a frame, once the task that it belongs to has completed.
-pub async fn frame(conn: &mut AnyConnection, job: JobId, frame: i32) -> Result<Option<String>> {
-    Ok(sqlx::query_scalar(
-        "SELECT f.sha256 FROM tasks t JOIN frames f ON f.attempt_id = t.attempt AND f.frame = $2
-         WHERE t.job_id = $1 AND t.first_frame <= $2 AND t.last_frame >= $2 AND t.status = 'completed'",
-    )
-    .bind(job.to_string())
-    .bind(i64::from(frame))
-    .fetch_optional(conn)
-    .await?)
 }
 
 /// The account may name this scene from now on.

@@ -11,11 +11,16 @@ mod registry;
 
 mod access;
 mod account;
+mod attempts;
+mod backup;
 mod backup;
 mod discovery;
+mod discovery;
+mod earnings;
 mod earnings;
 mod electricity;
 mod enrolments;
+mod job_frames;
 mod jobs;
 mod lease;
 mod ledger;

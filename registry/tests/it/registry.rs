@@ -200,6 +200,16 @@ impl Registry {
         text(&self.post(&account.token, "/v1/tokens", asked).await.ok()["token"]).to_owned()
     }
 
+    pub(crate) async fn bytes(&self, token: &str, path: &str) -> Vec<u8> {
+        let answer = self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.bytes().await.unwrap().into()
+    }
+
+    pub(crate) async fn post_text(&self, token: &str, path: &str, body: &'static str) -> Answer {
+        answer(self.client.post(self.url(path)).bearer_auth(token).body(body)).await
+    }
+
     /// Asks for what ends before it is whole.
     pub(crate) async fn broken_off(&self, token: &str, path: &str) {
         let mut answer = self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap();
