@@ -73,6 +73,11 @@ async fn list(
             Some(cursor.parse().map_err(not_ours)?)
         }
     };
+    Ok(Json(page(&app, after, limit).await?))
+}
+
+/// The next accounts by age, with their balances.
+pub async fn page(app: &App, after: Option<AccountId>, limit: u32) -> Result<List<Account>> {
     let mut conn = app.db.read().await?;
     let mut items = store::list(&mut conn, after, i64::from(limit) + 1).await?;
     let more = items.len() > limit as usize;
@@ -81,5 +86,5 @@ async fn list(
         account.balance_micros = balance(&mut conn, &Book::Account(account.id)).await?;
     }
     let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(Json(List { items, next_cursor }))
+    Ok(List { items, next_cursor })
 }

@@ -1,5 +1,6 @@
 //! Who did what to which account, kept for good: written in the transaction that does the thing.
 
+mod log;
 pub mod store;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use crate::auth::Caller;
 use crate::clock::Clock;
 
+pub use log::{AuditQuery, actions, entries, routes};
 pub use store::record;
 
 /// How somebody acted.

@@ -58,6 +58,18 @@ pub struct Settings {
     #[arg(long, env = "PICTOR_GRAFANA_URL", value_name = "URL")]
     pub grafana_url: Option<Url>,
 
+    /// The mail server that notifications go through: smtps://USER:PASSWORD@HOST:PORT, or smtp:// with STARTTLS
+    #[arg(long, env = "PICTOR_SMTP_URL", hide_env_values = true, requires = "mail_from", value_name = "URL")]
+    pub smtp_url: Option<Url>,
+
+    /// Whom notifications by e-mail come from, such as 'My Workers <workers@example.org>'
+    #[arg(long, env = "PICTOR_MAIL_FROM", value_name = "ADDRESS")]
+    pub mail_from: Option<String>,
+
+    /// Where Telegram's bots are called
+    #[arg(long, env = "PICTOR_TELEGRAM_URL", default_value = "https://api.telegram.org", value_name = "URL")]
+    pub telegram_url: Url,
+
     #[command(flatten)]
     pub oidc: OidcSettings,
 
@@ -130,6 +142,9 @@ impl Settings {
                 "--prometheus-url: write http://HOST:PORT or https://HOST, with its path prefix if it has one"
                     .to_owned(),
             ));
+        }
+        if self.smtp_url.as_ref().is_some_and(|url| !matches!(url.scheme(), "smtp" | "smtps")) {
+            return Err(BadConfiguration("--smtp-url: write smtps://USER:PASSWORD@HOST:PORT".to_owned()));
         }
         self.oidc.check()?;
         if self.lease_seconds < 2 * self.heartbeat_seconds {

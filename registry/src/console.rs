@@ -4,6 +4,7 @@
 //! writes what they answer into a template. Scripts add live updates and comfort; all else works without.
 
 mod account;
+mod admin;
 mod assets;
 mod chart;
 mod enrolments;
@@ -14,6 +15,7 @@ mod jobs;
 mod live;
 mod login;
 mod monitor;
+mod notifications;
 mod oidc;
 mod page;
 mod reasons;
@@ -44,6 +46,13 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .merge(workers::routes())
+        .route("/account/notifications", get(notifications::page).post(notifications::change))
+        .route("/account/notifications/channels", post(notifications::add))
+        .route("/account/notifications/channels/{id}/test", post(notifications::test))
+        .route("/account/notifications/channels/{id}/delete", post(notifications::remove))
+        .merge(admin::routes())
+        .merge(account::routes())
+        .merge(oidc::routes())
         .route("/summary", get(summary::page))
         .route("/summary/payouts.csv", get(summary::payouts_csv))
         .route("/workers/{id}/statistics", get(statistics::page))

@@ -8,6 +8,7 @@ mod filter;
 mod fold;
 mod groups;
 mod history;
+mod ledger;
 mod order;
 mod period;
 mod spending;
@@ -20,6 +21,7 @@ pub use filter::Of;
 pub use fold::fold_loop;
 pub use groups::By;
 pub use history::{Format, HistoryQuery, as_csv, attempts};
+pub use ledger::{TransfersQuery, ledger, transfers};
 pub use order::{Order, Sort};
 pub use period::{PeriodQuery, Range};
 pub use spending::spending;
@@ -35,6 +37,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(attempt::get))
         .routes(routes!(attempt::log))
         .routes(routes!(spending::of_creator))
+        .routes(routes!(ledger::get))
+        .routes(routes!(ledger::list))
         .routes(routes!(summary::of_account))
         .routes(routes!(summary::earnings))
         .routes(routes!(summary::of_worker))

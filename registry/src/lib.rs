@@ -34,6 +34,8 @@ pub mod enrolments;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
+pub mod network;
+pub mod notifications;
 pub mod oidc;
 pub mod payouts;
 pub mod peer;
@@ -60,6 +62,7 @@ pub struct App {
     pub wakeup: tasks::Wakeup,
     pub queue: Arc<tasks::LastQueue>,
     pub metrics: Arc<metrics::Metrics>,
+    pub notifier: Arc<notifications::Sender>,
     pub prometheus: Option<Arc<tenant::Upstream>>,
     pub oidc: Option<Arc<oidc::Provider>>,
     pub shutdown: CancellationToken,
@@ -80,6 +83,9 @@ fn routes() -> OpenApiRouter<App> {
         .merge(payouts::routes())
         .merge(discovery::routes())
         .merge(metrics::routes())
+        .merge(notifications::routes())
+        .merge(audit::routes())
+        .merge(network::routes())
         .merge(tenant::routes())
 }
 
@@ -126,6 +132,8 @@ pub async fn serve(
     loops.spawn(tasks::sweep_loop(app.clone()));
     loops.spawn(jobs::finish_loop(app.clone()));
     loops.spawn(earnings::ledger_check_loop(app.clone()));
+    loops.spawn(notifications::watch_loop(app.clone()));
+    loops.spawn(notifications::deliver_loop(app.clone()));
     loops.spawn(earnings::fold_loop(app.clone()));
 
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
@@ -162,6 +170,7 @@ async fn open(
         wakeup: tasks::Wakeup::new(),
         queue: Arc::default(),
         metrics: Arc::new(metrics::Metrics::new(clock.now())?),
+        notifier: Arc::new(notifications::Sender::new(&settings)?),
         prometheus: prometheus.map(Arc::new),
         settings: Arc::new(settings),
         db,

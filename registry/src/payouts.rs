@@ -8,13 +8,18 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pictor_protocol::{List, Micros, NewPayout, PatchPayout, Payout, PayoutId, PayoutStatus};
 use serde::Deserialize;
+use serde_json::json;
+use sqlx::AnyConnection;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
+use crate::audit::{self, Event};
 use crate::auth::{Caller, Operator, Provider};
+use crate::clock::Clock;
 use crate::error::{Error, Json, Path, Query, Result};
+use crate::notifications::{Announcement, announce};
 use state::PayoutEvent;
 
 const LIMIT_DEFAULT: u32 = 100;
@@ -151,11 +156,11 @@ fn guarded(text: Option<&str>) -> String {
     responses((status = 201, body = Payout), (status = 200, body = Payout)))]
 async fn create(
     State(app): State<App>,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     headers: HeaderMap,
     Json(new): Json<NewPayout>,
 ) -> Result<(StatusCode, Json<Payout>)> {
-    let (payout, is_new) = record_payout(&app, new, idempotency_key(&headers)?).await?;
+    let (payout, is_new) = record_payout(&app, &caller, new, idempotency_key(&headers)?).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(payout)))
 }
@@ -170,7 +175,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
 }
 
 /// Records a payout as pending; `false` when the key has made it before.
-pub async fn record_payout(app: &App, new: NewPayout, key: Option<String>) -> Result<(Payout, bool)> {
+pub async fn record_payout(
+    app: &App,
+    caller: &Caller,
+    new: NewPayout,
+    key: Option<String>,
+) -> Result<(Payout, bool)> {
     if new.amount_micros <= Micros::ZERO {
         return Err(Error::Invalid("amount_micros: must be above zero".to_owned()));
     }
@@ -182,10 +192,18 @@ pub async fn record_payout(app: &App, new: NewPayout, key: Option<String>) -> Re
         idempotency_key: key,
     };
     let (currency, now) = (app.settings.currency.clone(), app.clock.now());
+    let event = Event::by(&app.clock, caller, row.account_id, "payout_recorded", row.id)
+        .with(json!({ "amount_micros": row.amount, "reference": row.reference }));
     app.db
         .write(move |conn| {
-            let (row, currency) = (row.clone(), currency.clone());
-            Box::pin(async move { store::create(conn, &row, &currency, now).await })
+            let (row, currency, event) = (row.clone(), currency.clone(), event.clone());
+            Box::pin(async move {
+                let (payout, is_new) = store::create(conn, &row, &currency, now).await?;
+                if is_new {
+                    audit::record(conn, &event).await?;
+                }
+                Ok((payout, is_new))
+            })
         })
         .await
 }
@@ -207,14 +225,15 @@ fn reference(given: Option<String>) -> Result<Option<String>> {
     responses((status = 200, body = Payout)))]
 async fn patch(
     State(app): State<App>,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     Path(id): Path<PayoutId>,
     Json(patch): Json<PatchPayout>,
 ) -> Result<Json<Payout>> {
-    Ok(Json(end_payout(&app, id, patch).await?))
+    Ok(Json(end_payout(&app, &caller, id, patch).await?))
 }
 
-pub async fn end_payout(app: &App, id: PayoutId, patch: PatchPayout) -> Result<Payout> {
+/// Its account is told, once.
+pub async fn end_payout(app: &App, caller: &Caller, id: PayoutId, patch: PatchPayout) -> Result<Payout> {
     let event = match patch.status {
         PayoutStatus::Sent => PayoutEvent::Sent,
         PayoutStatus::Failed => PayoutEvent::Failed,
@@ -223,11 +242,32 @@ pub async fn end_payout(app: &App, id: PayoutId, patch: PatchPayout) -> Result<P
         }
     };
     let reference = reference(patch.reference)?;
-    let (currency, now) = (app.settings.currency.clone(), app.clock.now());
+    let (currency, clock, caller) = (app.settings.currency.clone(), app.clock.clone(), caller.clone());
     app.db
         .write(move |conn| {
             let (reference, currency) = (reference.clone(), currency.clone());
-            Box::pin(async move { store::end(conn, id, event, reference, &currency, now).await })
+            let (clock, caller) = (clock.clone(), caller.clone());
+            Box::pin(async move {
+                let (payout, is_new) = store::end(conn, id, event, reference, &currency, clock.now()).await?;
+                if is_new {
+                    tell(conn, &clock, &caller, &payout).await?;
+                }
+                Ok(payout)
+            })
         })
         .await
+}
+
+async fn tell(conn: &mut AnyConnection, clock: &Clock, caller: &Caller, payout: &Payout) -> Result<()> {
+    let (amount, currency) = (payout.amount_micros, payout.currency.clone());
+    let reference = payout.reference.clone();
+    let announcement = if payout.status == PayoutStatus::Sent {
+        Announcement::PayoutSent { amount, currency, reference }
+    } else {
+        Announcement::PayoutFailed { amount, currency, reference }
+    };
+    announce(conn, clock, payout.account_id, &announcement).await?;
+    let action = format!("payout_{}", payout.status);
+    let event = Event::by(clock, caller, payout.account_id, &action, payout.id);
+    audit::record(conn, &event.with(json!({ "reference": payout.reference }))).await
 }

@@ -14,13 +14,15 @@ use axum::http::StatusCode;
 use pictor_protocol::{
     AccountId, DesiredState, NewWorker, PatchWorker, SlotDesired, Worker, WorkerId, WorkerName,
 };
+use serde_json::json;
 use sqlx::AnyConnection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
 use crate::accounts::store::revoke_worker_tokens;
-use crate::auth::{Agent, Provider};
+use crate::audit::{self, Event};
+use crate::auth::{Agent, Caller, Provider};
 use crate::earnings::store::earned_of;
 use crate::error::{Error, Json, Path, Result};
 use crate::tasks;
@@ -195,19 +197,23 @@ async fn delete(
     Provider(caller): Provider,
     Path(id): Path<WorkerId>,
 ) -> Result<StatusCode> {
-    archive(&app, id, caller.account_filter()).await?;
+    archive(&app, id, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn archive(app: &App, id: WorkerId, owner: Option<AccountId>) -> Result<()> {
-    let now = app.clock.now();
+pub async fn archive(app: &App, id: WorkerId, caller: &Caller) -> Result<()> {
+    let (owner, now, clock, caller) =
+        (caller.account_filter(), app.clock.now(), app.clock.clone(), caller.clone());
     // What it last reported belongs to its history.
     presence::write_one(app, id).await?;
     app.db
         .write(move |conn| {
+            let (caller, clock) = (caller.clone(), clock.clone());
             Box::pin(async move {
-                store::get(conn, id, owner).await?;
+                let row = store::get(conn, id, owner).await?;
                 store::archive(conn, id, now).await?;
+                let event = Event::by(&clock, &caller, row.account_id, "worker_deleted", id);
+                audit::record(conn, &event.with(json!({ "name": row.name }))).await?;
                 revoke_worker_tokens(conn, id, now).await?;
                 tasks::release_all(conn, id, now).await
             })

@@ -125,6 +125,21 @@ id!(
     "tok"
 );
 id!(
+    /// Where an account's notifications go.
+    ChannelId,
+    "chn"
+);
+id!(
+    /// One message to one channel.
+    DeliveryId,
+    "dlv"
+);
+id!(
+    /// Something wrong with a worker, from beginning to end.
+    IncidentId,
+    "inc"
+);
+id!(
     /// One immutable row of the ledger.
     TransferId,
     "trf"

@@ -7,6 +7,7 @@
 
 mod account;
 mod agent;
+mod audit;
 mod earnings;
 mod enrolment;
 mod family;
@@ -14,9 +15,12 @@ mod frames;
 mod history;
 mod ids;
 mod job;
+mod ledger;
 mod list;
 mod loopback;
 mod money;
+mod network;
+mod notification;
 mod payout;
 mod problem;
 mod slot;
@@ -30,19 +34,26 @@ pub use agent::{
     HeartbeatRequest, HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest,
     ReportedSlot, StoredFrame,
 };
+pub use audit::AuditEntry;
 pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
 pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::{Attempt, HistoryRow};
 pub use ids::{
-    AccountId, AttemptId, AuditEventId, EnrolmentId, IdError, JobId, PayoutId, SessionId, TaskId, TokenId,
-    TransferId, WorkerId,
+    AccountId, AttemptId, AuditEventId, ChannelId, DeliveryId, EnrolmentId, IdError, IncidentId, JobId,
+    PayoutId, SessionId, TaskId, TokenId, TransferId, WorkerId,
 };
 pub use job::{Job, JobFrame, JobSettings, Spending};
+pub use ledger::{BookSum, Ledger, Transfer};
 pub use list::List;
 pub use loopback::is_loopback;
 pub use money::{FeeRatio, Micros, MoneyError};
+pub use network::NetworkOverview;
+pub use notification::{
+    Channel, ChannelKind, CreatedChannel, Delivery, DeliveryStatus, NewChannel, NotificationEvent,
+    NotificationPhase, NotificationSettings, PatchNotifications, QuietHours, TimeOfDay, TimeOfDayError,
+};
 pub use payout::{NewPayout, PatchPayout, Payout};
 pub use problem::Problem;
 pub use slot::{Slot, SlotDesired, SlotReason};

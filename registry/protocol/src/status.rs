@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{word}' is not one of: {allowed}")]
 pub struct UnknownWord {
-    word: String,
-    allowed: &'static str,
+    pub(crate) word: String,
+    pub(crate) allowed: &'static str,
 }
 
 macro_rules! words {
@@ -51,6 +51,7 @@ macro_rules! words {
         }
     };
 }
+pub(crate) use words;
 
 words!(
     /// Where a worker stands, in the order in which it needs attention.

@@ -13,6 +13,7 @@ use crate::audit::{self, Event};
 use crate::auth::Caller;
 use crate::earnings::store::{Book, balance};
 use crate::error::{Error, Json, Result};
+use crate::notifications::{Announcement, announce};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(me, change_me))
@@ -49,7 +50,7 @@ pub(crate) async fn get(app: &App, caller: &Caller) -> Result<Me> {
 pub(crate) async fn change(app: &App, caller: &Caller, patch: &PatchMe) -> Result<()> {
     let wallet = patch.wallet_address.as_deref().map(|text| or_none(text, wallet_address)).transpose()?;
     let zone = patch.time_zone.as_deref().map(|text| or_none(text, time_zone)).transpose()?;
-    let id = caller.account_id;
+    let (id, clock) = (caller.account_id, app.clock.clone());
     let (wallet_event, zone_event) = (
         Event::by(&app.clock, caller, id, "wallet_address_changed", id),
         Event::by(&app.clock, caller, id, "time_zone_changed", id),
@@ -58,6 +59,7 @@ pub(crate) async fn change(app: &App, caller: &Caller, patch: &PatchMe) -> Resul
         .write(move |conn| {
             let (wallet, zone) = (wallet.clone(), zone.clone());
             let (wallet_event, zone_event) = (wallet_event.clone(), zone_event.clone());
+            let clock = clock.clone();
             Box::pin(async move {
                 let old = store::profile(conn, id).await?;
                 let new = store::Profile {
@@ -68,6 +70,8 @@ pub(crate) async fn change(app: &App, caller: &Caller, patch: &PatchMe) -> Resul
                 if new.wallet_address != old.wallet_address {
                     let detail = json!({ "from": old.wallet_address, "to": new.wallet_address });
                     audit::record(conn, &wallet_event.with(detail)).await?;
+                    let announcement = Announcement::WalletChanged { to: new.wallet_address.clone() };
+                    announce(conn, &clock, id, &announcement).await?;
                 }
                 if new.time_zone != old.time_zone {
                     let detail = json!({ "from": old.time_zone, "to": new.time_zone });

@@ -20,6 +20,8 @@ const STYLES: &[&str] = &[
     include_str!("account.css"),
     include_str!("history.css"),
     include_str!("jobs.css"),
+    include_str!("notifications.css"),
+    include_str!("admin.css"),
 ];
 const SCRIPTS: &[&str] = &[include_str!("console.js"), include_str!("jobs.js")];
 const ICON: &str = include_str!("icon.svg");

@@ -127,7 +127,7 @@ async fn by_key(conn: &mut AnyConnection, key: Option<&str>, currency: &str) -> 
     row.map(|row| payout(&row, currency)).transpose()
 }
 
-/// Ends a payout with its transfer. Said again, it changes nothing.
+/// Ends a payout with its transfer. Said again (`false`), it changes nothing.
 pub(super) async fn end(
     conn: &mut AnyConnection,
     id: PayoutId,
@@ -135,14 +135,14 @@ pub(super) async fn end(
     reference: Option<String>,
     currency: &str,
     now: UnixMillis,
-) -> Result<Payout> {
+) -> Result<(Payout, bool)> {
     let before = get(conn, id, currency).await?;
     let said = match event {
         PayoutEvent::Sent => PayoutStatus::Sent,
         PayoutEvent::Failed => PayoutStatus::Failed,
     };
     if before.status == said {
-        return Ok(before);
+        return Ok((before, false));
     }
     let ended = || Error::conflict("payout_ended", format!("{id} has ended: it is {}", before.status));
     let to = apply(before.status, event).map_err(|_| ended())?;
@@ -166,5 +166,5 @@ pub(super) async fn end(
         PayoutEvent::Failed => (TransferKind::Refund, Book::Account(before.account_id)),
     };
     end_payout(conn, id, transfer, before.amount_micros, now).await?;
-    get(conn, id, currency).await
+    Ok((get(conn, id, currency).await?, true))
 }

@@ -114,7 +114,7 @@ async fn act(app: &App, caller: &Caller, id: WorkerId, request: &BulkRequest) ->
     let owner = caller.account_filter();
     let desired = |desired| PatchWorker { desired: Some(desired), ..PatchWorker::default() };
     let change = match request.action {
-        BulkAction::Delete => return archive(app, id, owner).await,
+        BulkAction::Delete => return archive(app, id, caller).await,
         BulkAction::Pause => desired(DesiredState::Paused),
         BulkAction::Resume => desired(DesiredState::Active),
         BulkAction::Drain => desired(DesiredState::Draining),

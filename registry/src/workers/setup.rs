@@ -9,6 +9,7 @@ use pictor_protocol::UnixMillis;
 use pictor_protocol::{
     AccountId, DesiredState, NewWorkers, Scope, TokenId, WorkerConfig, WorkerId, WorkerName,
 };
+use serde_json::json;
 use sqlx::AnyConnection;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -17,6 +18,7 @@ use super::store::{self, WorkerRow};
 use super::{names, tags};
 use crate::App;
 use crate::accounts::store::{NewTokenRow, add_token, add_worker_token};
+use crate::audit::{self, Event};
 use crate::auth::{self, Caller, Provider};
 use crate::error::{Error, Json, Result};
 
@@ -133,11 +135,16 @@ pub async fn config_file(app: &App, caller: &Caller, id: WorkerId) -> Result<Dow
     let row = store::get(&mut *app.db.read().await?, id, caller.account_filter()).await?;
     let (token, secret) = new_token(app, &row);
     let (now, name) = (app.clock.now(), row.name.config_file_name());
+    let event = Event::by(&app.clock, caller, row.account_id, "worker_config_downloaded", id)
+        .with(json!({ "file": name }));
     let text = config_text(&config(app, row, secret))?;
     app.db
         .write(move |conn| {
-            let token = token.clone();
-            Box::pin(async move { add_worker_token(conn, &token, now).await })
+            let (token, event) = (token.clone(), event.clone());
+            Box::pin(async move {
+                add_worker_token(conn, &token, now).await?;
+                audit::record(conn, &event).await
+            })
         })
         .await?;
     Ok(Download { name, content_type: "application/toml", bytes: text.into_bytes() })

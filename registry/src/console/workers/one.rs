@@ -185,8 +185,8 @@ pub(super) async fn delete(
     jar: CookieJar,
     Form(visitor, _): Form<Nothing>,
 ) -> Result<Response> {
-    let owner = visitor.acting(Role::Provider)?.account_filter();
-    let name = workers::worker(&app, id, owner).await?.name;
-    workers::archive(&app, id, owner).await?;
+    let caller = visitor.acting(Role::Provider)?;
+    let name = workers::worker(&app, id, caller.account_filter()).await?.name;
+    workers::archive(&app, id, caller).await?;
     Ok((jar.add(flash(&format!("{name} is deleted."))), Redirect::to("/workers")).into_response())
 }

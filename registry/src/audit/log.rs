@@ -1,0 +1,126 @@
+//! The audit log as it is read: by operators whole, by others what concerns their own account.
+
+use axum::extract::State;
+use pictor_protocol::{AccountId, AuditEntry, AuditEventId, List, UnixMillis};
+use serde::Deserialize;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::{Error, Json, Query, Result};
+use crate::tasks::store::{parsed, parsed_option};
+
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditQuery {
+    /// What was done to this account: its id or its name.
+    pub account: Option<String>,
+    /// Such as `token_created`.
+    pub action: Option<String>,
+    /// At most 1,000; 100 unless given.
+    pub limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// What was done and by whom, newest first: to the caller's account, or to any for operators.
+#[utoipa::path(get, path = "/v1/audit", params(AuditQuery), responses((status = 200, body = List<AuditEntry>)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<AuditQuery>,
+) -> Result<Json<List<AuditEntry>>> {
+    Ok(Json(entries(&app, &caller, &query).await?))
+}
+
+pub async fn entries(app: &App, caller: &Caller, query: &AuditQuery) -> Result<List<AuditEntry>> {
+    caller.require_full()?;
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    if limit == 0 || limit > LIMIT_MAX {
+        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
+    }
+    let given = |text: &Option<String>| {
+        text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let before: Option<AuditEventId> = given(&query.cursor)
+        .map(|cursor| cursor.parse())
+        .transpose()
+        .map_err(|_| Error::Invalid("cursor is not one that this list gave".to_owned()))?;
+    let wanted = Wanted {
+        owner: caller.account_filter(),
+        account: given(&query.account),
+        action: given(&query.action),
+        before,
+        limit: i64::from(limit) + 1,
+    };
+    let mut items = rows(&mut *app.db.read().await?, wanted).await?;
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
+    Ok(List { items, next_cursor })
+}
+
+struct Wanted {
+    /// `None`: of any account.
+    owner: Option<AccountId>,
+    account: Option<String>,
+    action: Option<String>,
+    before: Option<AuditEventId>,
+    limit: i64,
+}
+
+async fn rows(conn: &mut AnyConnection, wanted: Wanted) -> Result<Vec<AuditEntry>> {
+    let rows = sqlx::query(
+        "SELECT e.id, e.at, e.account_id, a.name AS account_name, e.actor_account_id, b.name AS actor_name,
+             e.actor, e.action, e.subject, e.detail
+         FROM audit_events e LEFT JOIN accounts a ON a.id = e.account_id
+             LEFT JOIN accounts b ON b.id = e.actor_account_id
+         WHERE e.id < COALESCE($1, 'aud~') AND (CAST($2 AS TEXT) IS NULL OR e.account_id = $2)
+             AND (CAST($3 AS TEXT) IS NULL OR e.account_id = $3 OR a.name = $3)
+             AND (CAST($4 AS TEXT) IS NULL OR e.action = $4)
+         ORDER BY e.id DESC LIMIT $5",
+    )
+    .bind(wanted.before.map(String::from))
+    .bind(wanted.owner.map(String::from))
+    .bind(wanted.account)
+    .bind(wanted.action)
+    .bind(wanted.limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(entry).collect()
+}
+
+fn entry(row: &AnyRow) -> Result<AuditEntry> {
+    let detail: String = row.try_get("detail")?;
+    Ok(AuditEntry {
+        id: parsed(row, "id")?,
+        at: UnixMillis(row.try_get("at")?),
+        account_id: parsed_option(row, "account_id")?,
+        account_name: row.try_get("account_name")?,
+        actor_account_id: parsed_option(row, "actor_account_id")?,
+        actor_name: row.try_get("actor_name")?,
+        actor: row.try_get("actor")?,
+        action: row.try_get("action")?,
+        subject: row.try_get("subject")?,
+        detail: serde_json::from_str(&detail).map_err(anyhow::Error::from)?,
+    })
+}
+
+/// Every action that was ever recorded, for a filter to choose from.
+pub async fn actions(app: &App) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("SELECT DISTINCT action FROM audit_events ORDER BY action")
+        .fetch_all(&mut *app.db.read().await?)
+        .await?)
+}

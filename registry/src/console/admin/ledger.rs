@@ -1,0 +1,67 @@
+//! The ledger: what its books hold, what its checks find, and its transfers.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::response::Html;
+use pictor_protocol::{Ledger, Role, Transfer};
+use serde::Deserialize;
+
+use super::super::{Page, Visitor, render, text};
+use super::ROWS;
+use crate::App;
+use crate::earnings::{self, TransfersQuery};
+use crate::error::Result;
+
+#[derive(Template)]
+#[template(path = "console/admin/ledger.html")]
+struct LedgerPage {
+    page: Page,
+    tab: &'static str,
+    ledger: Ledger,
+    transfers: Vec<Transfer>,
+    search: String,
+    next: Option<String>,
+    is_first: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    search: String,
+    #[serde(default)]
+    cursor: String,
+}
+
+fn book_hint(book: &str) -> &'static str {
+    match book {
+        "accounts" => "balances of all accounts",
+        "escrow" => "set aside by jobs for their tasks",
+        "payouts" => "held by payouts on their way",
+        "fees" => "kept by the network",
+        "issued" => "where credit comes from, so below zero",
+        _ => "sent to wallets",
+    }
+}
+
+pub(super) async fn page(
+    State(app): State<App>,
+    visitor: Visitor,
+    Query(asked): Query<Asked>,
+) -> Result<Html<String>> {
+    visitor.with_role(Role::Operator)?;
+    let query = TransfersQuery {
+        search: Some(asked.search.clone()),
+        limit: Some(ROWS),
+        cursor: Some(asked.cursor.clone()),
+    };
+    let list = earnings::transfers(&app, &query).await?;
+    render(&LedgerPage {
+        page: Page::new(&app, &visitor, "Ledger"),
+        tab: "ledger",
+        ledger: earnings::ledger(&app).await?,
+        transfers: list.items,
+        search: asked.search,
+        next: list.next_cursor,
+        is_first: asked.cursor.is_empty(),
+    })
+}
