@@ -57,7 +57,8 @@ class RawWorker:
 
 class Filled:
     """Two providers, a creator and an operator. Ada has an agent that has rendered, and a worker that says what it
-    likes; Bob has a worker that never connected."""
+    likes; Bob has a worker that never connected, and might
+    have jobs of his own."""
 
     def __init__(self):
         self.network = network = Network("--points-per-frame", "2")
@@ -69,7 +70,7 @@ class Filled:
 
     def _fill(self, network):
         self.ada = network.account("ada", "provider")
-        self.bob = network.account("bob", "provider")
+        self.bob = network.account("bob", "provider", "creator")
         self.cleo = network.account("cleo", "creator", credit="20")
         self.olga = network.account("olga", "operator")
         self.real = network.worker(self.ada, f"real {MARKUP}", tags=["adas-tag", LINK])
@@ -90,6 +91,8 @@ class Filled:
         self.completed = next(row["id"] for row in attempts if row["status"] == "completed")
         until("the completed task is paid", 20, lambda: network.ask(self.ada, "GET", "/v1/earnings")["earnings_micros"] > 0)
         sent = {"account_id": self.ada.id, "amount_micros": 20_000, "reference": MARKUP}
+        webhook = {"kind": "webhook", "url": "https://example.org/hook"}
+        self.channel = network.ask(self.ada, "POST", "/v1/notifications/channels", webhook)["id"]
         self.payout = network.ask(self.olga, "POST", "/v1/payouts", sent)["id"]
 
     def stop(self):

@@ -40,9 +40,27 @@ PAGES = [
     Page("monitor", "/workers/{real}"),
     Page("monitor-hostile", "/workers/{raw}"),
     Page("monitor-empty", "/workers/{fresh}"),
+    Page("worker-tasks", "/workers/{real}/tasks"),
+    Page("worker-tasks-empty", "/workers/{fresh}/tasks"),
+    Page("history", "/attempts"),
+    Page("history-empty", "/attempts", who="bob"),
+    Page("attempt", "/attempts/{completed}"),
+    Page("attempt-failed", "/attempts/{failed}"),
+    Page("jobs", "/jobs", who="cleo"),
+    Page("jobs-empty", "/jobs", who="bob"),
+    Page("job-new", "/jobs/new", who="cleo"),
+    Page("job", "/jobs/{job}", who="cleo"),
+    Page("job-running", "/jobs/{waiting}", who="cleo"),
+    Page("job-cancel", "/jobs/{waiting}/cancel", who="cleo"),
     Page("account", "/account"),
     Page("account-creator", "/account", who="cleo"),
     Page("account-operator", "/account", who="olga"),
+    Page("notifications", "/account/notifications"),
+    Page("admin", "/admin", who="olga"),
+    Page("admin-accounts", "/admin/accounts", who="olga"),
+    Page("admin-payouts", "/admin/payouts", who="olga"),
+    Page("admin-ledger", "/admin/ledger", who="olga"),
+    Page("admin-audit", "/admin/audit", who="olga"),
     Page("summary", "/summary?range=24h"),
     Page("summary-empty", "/summary", who="bob"),
     Page("statistics", "/workers/{real}/statistics"),
@@ -50,7 +68,7 @@ PAGES = [
 # Answers to scripts, downloads and places to go on from.
 NO_PAGES = {
     "/", "/assets/{name}", "/login/oidc", "/summary/payouts.csv", "/workers.csv", "/workers/live", "/workers/{id}/live",
-    "/workers/{id}/setup/live",
+    "/workers/{id}/setup/live", "/jobs/{id}/live", "/jobs/{id}/frames/{n}", "/jobs/{id}/frames.zip",
 }
 
 
