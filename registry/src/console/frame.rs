@@ -1,10 +1,9 @@
 //! What holds for every page: who may send forms, what a browser may load, and how an error looks.
 
-use std::future::Future;
-
 use askama::Template;
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::cookie::CookieJar;
@@ -28,37 +27,55 @@ struct ErrorPage {
 }
 
 pub(super) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
-    dress(&app, request, |request| next.run(request)).await
+    let is_foreign =
+        !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(request.headers());
+    let asked = Asked::of(&request);
+    let response = if is_foreign {
+        Error::Forbidden("another site sent this form".to_owned()).into_response()
+    } else {
+        next.run(request).await
+    };
+    dress(&app, asked, response).await
 }
 
 /// What no route takes: a page for browsers, a problem for programs.
 pub async fn unknown(State(app): State<App>, request: Request) -> Response {
-    dress(&app, request, |_| async { Error::NotFound("page").into_response() }).await
+    dress(&app, Asked::of(&request), Error::NotFound("page").into_response()).await
 }
 
-async fn dress<F>(app: &App, request: Request, answer: impl FnOnce(Request) -> F) -> Response
-where
-    F: Future<Output = Response>,
-{
-    if !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(request.headers()) {
-        return Error::Forbidden("another site sent this form".to_owned()).into_response();
+/// What of a request decides how its answer looks.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Asked {
+        Asked {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        }
     }
-    let is_get = request.method() == Method::GET;
-    let location = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let wants_page = is_navigation(request.headers());
-    let had_flash = CookieJar::from_headers(request.headers()).get(FLASH_COOKIE).is_some();
-    let (parts, body) = request.into_parts();
-    let mut asked = parts.clone();
-    let response = answer(Request::from_parts(parts, body)).await;
+
+    async fn visitor(self, app: &App) -> Option<Visitor> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        Visitor::from_request_parts(&mut request.into_parts().0, app).await.ok()
+    }
+}
+
+async fn dress(app: &App, asked: Asked, response: Response) -> Response {
+    let wants_page = is_navigation(&asked.headers);
+    let had_flash = CookieJar::from_headers(&asked.headers).get(FLASH_COOKIE).is_some();
     let shows_page = response.status().is_success() && is_html(&response);
     let mut response = match response.extensions().get::<Problem>().cloned() {
         Some(problem) if problem.status == StatusCode::UNAUTHORIZED && wants_page => {
-            sign_in(is_get, &location)
+            sign_in(asked.method == Method::GET, &asked.uri)
         }
-        Some(problem) if wants_page => {
-            let visitor = Visitor::from_request_parts(&mut asked, app).await.ok();
-            error_page(app, visitor.as_ref(), problem)
-        }
+        Some(problem) if wants_page => error_page(app, asked.visitor(app).await.as_ref(), problem),
         _ => response,
     };
     if had_flash && shows_page {
@@ -90,7 +107,8 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
     }
 }
 
-fn sign_in(is_get: bool, location: &str) -> Response {
+fn sign_in(is_get: bool, location: &Uri) -> Response {
+    let location = location.path_and_query().map_or("/", |path| path.as_str());
     let next = if is_get { location } else { "/" };
     let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
     Redirect::to(&format!("/login?{query}")).into_response()

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pictor_protocol::{
-    AccountId, Micros, SlotStatus, Worker, WorkerFilter, WorkerId, WorkerList, WorkerStatus,
+    AccountId, Micros, OfflineReason, SlotStatus, Worker, WorkerFilter, WorkerId, WorkerList, WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -226,7 +226,9 @@ fn sort_text(standing: &Standing, sort: Sort) -> String {
         Sort::Name => standing.row.name.as_str().to_lowercase(),
         Sort::Status => {
             let rank = WorkerStatus::ALL.iter().position(|status| *status == standing.status);
-            rank.unwrap_or_default().to_string()
+            // Of those offline, only one that is lost asks for somebody.
+            let is_quiet = standing.offline_reason.is_some_and(|reason| reason != OfflineReason::Lost);
+            format!("{}{}", rank.unwrap_or_default(), u8::from(is_quiet))
         }
         Sort::CreatedAt => format!("{:020}", standing.row.created_at.0),
         Sort::UpdatedAt => format!("{:020}", standing.updated_at().0),

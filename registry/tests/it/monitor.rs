@@ -92,7 +92,7 @@ async fn a_workers_page_shows_it_to_its_owner_alone(place: Place) {
         "25 %",
         "61 °C",
         "187 W",
-        "24.0 GiB",
+        "24 GiB",
         "Disk: nearly full",
         "Make room",
         "no task waits",

@@ -151,6 +151,28 @@ async fn pages_load_nothing_from_elsewhere(place: Place) {
         browser.post("/account/time-zone", &[], &[]).await,
         browser.send("/account/tokens", &[("name", "x"), ("scope", "full")]).await,
     ];
+    let mut pages = Vec::from(pages);
+    for path in [
+        "/workers",
+        "/workers/new",
+        "/workers/enrolments",
+        "/workers/tags",
+        "/summary",
+        "/attempts",
+        "/jobs",
+        "/jobs/new",
+        "/account/notifications",
+        "/admin",
+        "/admin/accounts",
+        "/admin/payouts",
+        "/admin/ledger",
+        "/admin/audit",
+    ] {
+        let page = browser.get(path).await;
+        page.is(200);
+        pages.push(page);
+    }
+    pages.push(browser.get("/nowhere").await);
     for page in pages {
         let policy = page.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{page:?}");
