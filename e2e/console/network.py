@@ -184,8 +184,8 @@ def quick_scene():
 
 
 def slow_scene():
-    """Some seconds a frame, to be watched."""
-    return made_scene("e2e/scenes/cube.py", "slow.blend", "5000")
+    """Some ten seconds a frame, to be watched."""
+    return made_scene("e2e/scenes/cube.py", "slower.blend", "20000")
 
 
 def sample_scene():
