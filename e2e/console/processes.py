@@ -1,0 +1,93 @@
+"""Real programs: started with a log, stopped with everything they started; and waiting for what they do."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GRACE_SECONDS = 20
+LOG_TAIL_LINES = 40
+
+
+def built(name):
+    path = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug" / name
+    assert path.is_file(), f"{path} is not built: run cargo build --workspace"
+    return path
+
+
+def until(what, seconds, look):
+    """Looks again and again until it sees something, and returns that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"gave up after {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def environment():
+    """Whoever runs the tests has settings of their own; the programs hear none of them."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PICTOR_", "OTEL_"))}
+    return kept | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "LC_ALL": "C.UTF-8"}
+
+
+def run(*command, seconds=60, **more_environment):
+    """Runs a command to its end; what it printed."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        env=environment() | more_environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+class Process:
+    """A server that runs beside the tests, and dies with them."""
+
+    def __init__(self, name, folder, *command):
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with self.log.open("ab") as log:
+            self.child = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in command)],
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def tail(self):
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def is_running(self):
+        assert self.child.poll() is None, f"{self.name} ended by itself\n{self.tail()}"
+        return True
+
+    def stop(self):
+        """SIGTERM, and SIGKILL for all that is left of it."""
+        self.child.terminate()
+        try:
+            self.child.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self.child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.child.wait(GRACE_SECONDS)

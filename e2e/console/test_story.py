@@ -1,0 +1,208 @@
+"""What a provider and a creator do in their first hour, from the first worker to its end."""
+
+import re
+import subprocess
+
+import pytest
+from network import quick_scene, slow_scene
+from processes import built, environment, until
+
+
+class Story:
+    """The two people, each with a browser of their own."""
+
+    def __init__(self, network, visit):
+        self.network = network
+        self.ada = network.account("ada", "provider")
+        self.cleo = network.account("cleo", "creator", credit="10")
+        self.provider = visit(self.ada, "/workers").page
+        self.creator = visit(self.cleo, "/jobs").page
+        self.worker = None
+        self.job_path = None
+
+
+@pytest.fixture
+def story(network, visit):
+    return Story(network, visit)
+
+
+def test_the_whole_story(story):
+    creates_a_worker(story)
+    starts_its_agent(story)
+    submits_a_job(story)
+    watches_it_move(story)
+    sees_the_reward(story)
+    enrols_a_second_worker(story)
+    pauses_and_sees_why(story)
+    acts_on_both(story)
+    deletes_one(story)
+
+
+def loaded_once(page):
+    """From here on the page must not be loaded again."""
+    page.evaluate("window.stays = true")
+
+    def check():
+        assert page.evaluate("window.stays === true"), "the page was loaded again"
+
+    return check
+
+
+def creates_a_worker(story):
+    page = story.provider
+    page.get_by_role("heading", name="No workers yet").wait_for()
+    page.locator("main").get_by_role("link", name="Add a worker").first.click()
+    page.get_by_label("Name", exact=True).fill("render-box")
+    page.get_by_role("button", name="Create the worker").click()
+    page.get_by_role("heading", name="Set up render-box").wait_for()
+    page.get_by_role("heading", name="Waiting for its first heartbeat").wait_for()
+    [story.worker] = story.network.ask(story.ada, "GET", "/v1/workers")["items"]
+    # The commands hold the real address and the worker's own file.
+    assert "pictor-worker-render-box.toml" in page.locator("#import").inner_text()
+
+
+def starts_its_agent(story):
+    page = story.provider
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name=re.compile("^Download")).click()
+    assert downloading.value.suggested_filename == "pictor-worker-render-box.toml"
+    file = story.network.folder / downloading.value.suggested_filename
+    downloading.value.save_as(file)
+    assert f'worker_id = "{story.worker["id"]}"' in file.read_text() and story.network.url in file.read_text()
+
+    check = loaded_once(page)
+    story.agent = story.network.start_agent("render-box", file)
+    page.get_by_role("heading", name="Its machine is connected").wait_for(timeout=60_000)
+    page.locator("#setup-state").get_by_text("yes: it has a Blender").wait_for(timeout=30_000)
+    found = page.locator("#setup-state").inner_text()
+    assert "none found: it renders on the CPU" in found and "3.4" in found, found
+    check()
+    page.get_by_role("link", name="Watch it work").click()
+    page.get_by_role("heading", name="render-box", exact=True).wait_for()
+    page.locator("#monitor-worker .badge.idle").wait_for()
+    page.locator("#monitor-slots").get_by_text("no task waits in the network").wait_for()
+
+
+def submits_a_job(story):
+    page = story.creator
+    page.locator("main").get_by_role("link", name="New job").first.click()
+    page.get_by_label("Name", exact=True).fill("A cube that turns")
+    page.get_by_label("Frames", exact=True).fill("1-2")
+    page.get_by_label("Price of one frame").fill("0.05")
+    assert page.locator("#job-cost").inner_text() == "0.10 EUR"
+    page.get_by_label("Scene, a .blend file").set_input_files(slow_scene())
+    page.get_by_role("button", name="Submit the job").click()
+    page.get_by_role("heading", name="A cube that turns").wait_for()
+    story.job_path = page.evaluate("location.pathname")
+
+
+def watches_it_move(story):
+    page = story.provider
+    check, checks_job = loaded_once(page), loaded_once(story.creator)
+    page.locator("#monitor-slots .badge.busy").wait_for(timeout=30_000)
+    bar = page.get_by_role("progressbar", name="Progress of slot 0")
+    seen = set()
+
+    def moves():
+        if bar.count():
+            seen.add(bar.first.evaluate("bar => bar.value"))
+        return len(seen) >= 3
+
+    until("the progress bar moves", 60, moves)
+    assert "elapsed" in page.locator("#monitor-slots").inner_text()
+    story.creator.get_by_text("2 of 2").wait_for(timeout=120_000)
+    story.creator.locator(".badge.completed").first.wait_for()
+    page.locator("#monitor-slots .badge.idle").wait_for(timeout=30_000)
+    check()
+    checks_job()
+    assert story.creator.locator(".cell.completed").count() == 2
+    picture = story.creator.get_by_role("img", name="Frame 1", exact=True)
+    until("the picture is loaded", 20, lambda: picture.evaluate("image => image.complete && image.naturalWidth") == 64)
+    with story.creator.expect_download() as downloading:
+        story.creator.get_by_role("link", name="Download all frames").click()
+    assert downloading.value.path().read_bytes()[:2] == b"PK"
+
+
+def sees_the_reward(story):
+    page = story.provider
+    page.get_by_role("link", name="Task History").click()
+    until("both rewards are listed", 20, lambda: page.locator("tbody tr").filter(has_text="0.04 EUR").count() == 2)
+    page.locator("tbody th a").first.click()
+    page.get_by_role("heading", name="Attempt at a task").wait_for()
+    log = page.get_by_role("region", name="What Blender said").inner_text()
+    assert "Read blend: [path]" in log and "slower.blend" not in log, log
+    assert "A cube that turns" not in page.content(), "the job's name is the creator's"
+
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Summary").click()
+    until("the summary has it", 20, lambda: page.reload() and "0.08 EUR" in page.locator("dl.figures").first.inner_text())
+    story.creator.get_by_role("navigation", name="Pages").get_by_role("link", name="Jobs").click()
+    story.creator.get_by_text("9.90 EUR").wait_for()
+
+
+def enrols_a_second_worker(story):
+    page = story.provider
+    page.goto("/workers/new")
+    page.get_by_label("How the workers are called").fill("second-{n}")
+    page.get_by_label("Workers at most").fill("1")
+    page.get_by_role("button", name="Make a key").click()
+    page.get_by_role("heading", name="Your key, shown this once").wait_for()
+    # As it stands on the page, but for the place of the file: this machine may have a worker of its own.
+    shown = page.locator("#enrol").inner_text()
+    config = story.network.folder / "second.toml"
+    command = re.sub(r"&&.*", f"--config {config}", shown.strip(), flags=re.DOTALL)
+    search = {"PATH": f"{built('pictor-agent').parent}:{environment()['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment() | search, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{shown}\n{done.stdout}\n{done.stderr}"
+    story.network.start_imported("second", config)
+    page.goto("/workers")
+    page.get_by_role("row").filter(has_text="second-1").locator(".badge.idle").wait_for(timeout=60_000)
+
+
+def pauses_and_sees_why(story):
+    page = story.provider
+    page.goto(f"/workers/{story.worker['id']}")
+    page.get_by_role("button", name="Pause the whole worker").click()
+    page.locator("#monitor-worker .badge.paused").wait_for()
+    page.locator("#monitor-slots").get_by_text("Paused from the console.").wait_for()
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Workers").click()
+    row = page.get_by_role("row").filter(has_text="render-box")
+    row.locator(".badge.paused").wait_for()
+    row.get_by_text("Paused from the console.").wait_for()
+
+
+def acts_on_both(story):
+    page = story.provider
+    for worker in ("render-box", "second-1"):
+        page.get_by_label(f"Select {worker}").check()
+    page.get_by_label("Action", exact=True).select_option("tag")
+    page.get_by_label("Tag to add or remove").fill("attic")
+    page.get_by_role("button", name="Apply to selected").click()
+    page.get_by_role("heading", name="Add the tag “attic” to 2 workers").wait_for()
+    page.locator("main").get_by_role("button").first.click()
+    page.get_by_text("2 done, 0 refused").wait_for()
+    workers = story.network.ask(story.ada, "GET", "/v1/workers?tag=attic")["items"]
+    assert {worker["name"] for worker in workers} == {"render-box", "second-1"}
+    page.goto("/workers?tag=attic")
+    page.get_by_label("All 2 that match").check()
+    page.get_by_label("Action", exact=True).select_option("resume")
+    page.get_by_role("button", name="Apply to selected").click()
+    page.locator("main").get_by_role("button").first.click()
+    page.get_by_text("2 done, 0 refused").wait_for()
+    for worker in workers:
+        story.network.is_status(story.ada, worker, "idle")
+
+
+def deletes_one(story):
+    page = story.provider
+    page.goto(f"/workers/{story.worker['id']}")
+    page.locator("main").get_by_role("link", name="Delete").click()
+    page.get_by_role("heading", name="Delete render-box?").wait_for()
+    assert "0.08 EUR" in page.locator("main").inner_text(), "what becomes of its earnings is said"
+    page.get_by_role("button", name="Delete render-box").click()
+    page.wait_for_url("**/workers")
+    page.get_by_role("row").filter(has_text="second-1").wait_for()
+    assert page.get_by_role("row").filter(has_text="render-box").count() == 0
+    page.goto("/summary")
+    assert "0.08 EUR" in page.locator("dl.figures").first.inner_text(), "its earnings stay"
