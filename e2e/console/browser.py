@@ -17,9 +17,7 @@ def chromium():
     with sync_playwright() as playwright:
         # Chromium's own sandbox refuses to run as root, as in most containers.
         options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        # Fields for dates follow the browser's own language.
-        language = os.environ | {"LANGUAGE": "en_GB"}
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options, env=language)
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
         try:
             yield browser
         finally:
