@@ -16,8 +16,10 @@ STEP_MILLISECONDS = 20_000
 def chromium():
     with sync_playwright() as playwright:
         # Chromium's own sandbox refuses to run as root, as in most containers.
-        options = ["--lang=en-GB"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        # Fields for dates follow the browser's own language.
+        language = os.environ | {"LANGUAGE": "en_GB"}
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options, env=language)
         try:
             yield browser
         finally:

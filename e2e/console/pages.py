@@ -69,6 +69,7 @@ PAGES = [
 NO_PAGES = {
     "/", "/assets/{name}", "/login/oidc", "/summary/payouts.csv", "/workers.csv", "/workers/live", "/workers/{id}/live",
     "/workers/{id}/setup/live", "/jobs/{id}/live", "/jobs/{id}/frames/{n}", "/jobs/{id}/frames.zip",
+    "/workers/{id}/test-render/{slot}/frame",
 }
 
 

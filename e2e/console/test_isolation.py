@@ -46,7 +46,7 @@ def filled_in(route, ids):
     parts = route.split("/")
     for at, part in enumerate(parts):
         if part.startswith("{"):
-            if part == "{n}":
+            if part in ("{n}", "{slot}"):
                 parts[at] = "1"
             elif parts[at - 1] in ids:
                 parts[at] = ids[parts[at - 1]]

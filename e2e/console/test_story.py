@@ -1,11 +1,12 @@
 """What a provider and a creator do in their first hour, from the first worker to its end."""
 
+import json
 import re
 import subprocess
 
 import pytest
-from network import quick_scene, slow_scene
-from processes import built, environment, until
+from network import slow_scene
+from processes import built, environment, free_port, run, until
 
 
 class Story:
@@ -29,6 +30,7 @@ def story(network, visit):
 def test_the_whole_story(story):
     creates_a_worker(story)
     starts_its_agent(story)
+    renders_a_test_frame(story)
     submits_a_job(story)
     watches_it_move(story)
     sees_the_reward(story)
@@ -81,6 +83,31 @@ def starts_its_agent(story):
     page.get_by_role("heading", name="render-box", exact=True).wait_for()
     page.locator("#monitor-worker .badge.idle").wait_for()
     page.locator("#monitor-slots").get_by_text("no task waits in the network").wait_for()
+
+
+def renders_a_test_frame(story):
+    network, page = story.network, story.provider
+    page.goto(f"/workers/{story.worker['id']}/setup")
+    page.get_by_role("button", name="Test render").click()
+    check = loaded_once(page)
+    page.locator("#test-render .badge.completed").wait_for(timeout=60_000)
+    picture = page.get_by_role("img", name="What slot 0 rendered")
+    until("the picture is loaded", 20, lambda: picture.evaluate("image => image.complete && image.naturalWidth") > 0)
+    told = page.locator("#test-render dl").inner_text()
+    assert re.search(r"Rendered in\s+[0-9.]+ s\s+Rendered on\s+CPU\s+Peak memory\s+[0-9.]+ [MG]iB", told), told
+    check()
+
+    # And on the machine itself, as the page says but for the places of this test's files.
+    render = json.loads(
+        run(
+            built("pictor-agent"), *page.locator("#doctor").inner_text().split()[1:], "--json",
+            "--config", network.folder / "render-box.toml", "--data", network.folder / "doctor-data",
+            "--listen", f"127.0.0.1:{free_port()}",
+        )
+    )["renders"][0]
+    assert render["device"] == "CPU" and render["error"] is None and render["peak_memory_bytes"] > 0, render
+    assert network.ask(story.ada, "GET", "/v1/attempts")["items"] == [], "it counts in no statistics"
+    page.get_by_role("link", name="To the worker").click()
 
 
 def submits_a_job(story):
