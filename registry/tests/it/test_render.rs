@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::browser::Browser;
 use crate::database::Place;
 use crate::registry::{Account, Answer, Registry, Worker, png, text};
 
@@ -11,6 +12,7 @@ on_both_databases!(
     what_an_agent_says_of_it_is_checked,
     nobody_else_sees_or_answers_it,
     unanswered_for_ten_minutes_it_has_failed,
+    the_setup_page_starts_and_shows_it,
 );
 
 fn two_slots() -> Value {
@@ -180,5 +182,35 @@ async fn unanswered_for_ten_minutes_it_has_failed(place: Place) {
     assert_eq!(told["test_render"], Value::Null);
     report(&registry, &worker, &id, 1, json!({"status": "running"})).await.problem(409);
     registry.post(&provider.token, &path(&worker), Value::Null).await.ok();
+    registry.stop().await;
+}
+
+async fn the_setup_page_starts_and_shows_it(place: Place) {
+    let registry = Registry::start(&place).await;
+    let (provider, other) =
+        (registry.account("ada", &["provider"]).await, registry.account("eve", &["provider"]).await);
+    let worker = registry.worker(&provider, "desk").await;
+    worker.heartbeat_with(&[], two_slots()).await.ok();
+    let browser = Browser::signed_in(&registry, &provider).await;
+    let (setup, start) =
+        (format!("/workers/{}/setup", worker.id), format!("/workers/{}/test-render", worker.id));
+    browser.get(&setup).await.is(200).says("id=\"test-render-start\"");
+    browser.post(&start, &[], &[]).await.is(403);
+    assert_eq!(browser.send(&start, &[]).await.leads_to(), format!("{setup}#test-render"));
+    browser.get(&setup).await.says("Begins when the slot is free");
+    browser.send(&start, &[]).await;
+    browser.get(&setup).await.says("under way already");
+    let told = worker.heartbeat_with(&[], two_slots()).await.ok();
+    let id = text(&told["test_render"]["id"]).to_owned();
+    worker.put_test_frame(&id, 0, png(64, 36, 7)).await.ok();
+    report(&registry, &worker, &id, 0, completed()).await.ok();
+    report(&registry, &worker, &id, 1, json!({"status": "failed", "error": "<b>no device"})).await.ok();
+    let shown = browser.get(&setup).await;
+    let frame = format!("{start}/0/frame");
+    shown.says(&frame).says("1.2 s").says("286.1 MiB").says("&#60;b&#62;no device").says("Render again");
+    assert_eq!(browser.get(&frame).await.is(200).header("content-type"), "image/png");
+    let stranger = Browser::signed_in(&registry, &other).await;
+    stranger.get(&frame).await.is(404);
+    stranger.send(&start, &[]).await.is(404);
     registry.stop().await;
 }
