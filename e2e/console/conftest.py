@@ -1,4 +1,4 @@
-"""What the tests share: one Chromium, a network for each file of tests, and visits that must leave no error."""
+"""What the tests share: a Chromium and a network for each file of tests, and visits that must leave no error."""
 
 import signal
 
@@ -12,7 +12,7 @@ def pytest_configure():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
     with browser.chromium() as running:
         yield running
