@@ -48,6 +48,13 @@ impl Shown {
         self.header(LOCATION.as_str())
     }
 
+    /// What the forms of this page carry.
+    #[track_caller]
+    pub(crate) fn form_token(&self) -> &str {
+        let (_, rest) = self.text.split_once("name=\"form_token\" value=\"").expect("a form");
+        rest.split_once('"').unwrap().0
+    }
+
     /// The whole `Set-Cookie` of a cookie.
     pub(crate) fn cookie(&self, name: &str) -> Option<String> {
         let set = self.headers.get_all(SET_COOKIE).into_iter().map(|value| value.to_str().unwrap());
@@ -88,15 +95,17 @@ impl Browser {
 
     /// Sends a form with the token that this session's pages carry.
     pub(crate) async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Shown {
-        let token = self.form_token().await;
-        let fields: Vec<_> = fields.iter().copied().chain([("form_token", token.as_str())]).collect();
+        self.send_from(&self.get("/account").await, path, fields).await
+    }
+
+    /// Sends a form of a page that was loaded before.
+    pub(crate) async fn send_from(&self, page: &Shown, path: &str, fields: &[(&str, &str)]) -> Shown {
+        let fields: Vec<_> = fields.iter().copied().chain([("form_token", page.form_token())]).collect();
         self.post(path, &fields, &[]).await
     }
 
     pub(crate) async fn form_token(&self) -> String {
-        let page = self.get("/account").await;
-        let (_, rest) = page.text.split_once("name=\"form_token\" value=\"").expect("a form");
-        rest.split_once('"').unwrap().0.to_owned()
+        self.get("/account").await.form_token().to_owned()
     }
 
     pub(crate) fn cookie(&self, name: &str) -> Option<String> {
@@ -107,7 +116,30 @@ impl Browser {
         self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
     }
 
+    /// The answer to a GET while it still comes.
+    pub(crate) async fn open(&self, path: &str) -> reqwest::Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
     async fn ask(&self, method: Method, path: &str, form: Option<String>, headers: &[(&str, &str)]) -> Shown {
+        let mut request = self.request(method, path);
+        if let Some(form) = form {
+            request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let is_ours = answer.url().as_str().starts_with(&self.base);
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let shown = Shown { status, headers, text: answer.text().await.unwrap() };
+        if is_ours {
+            self.keep(&shown);
+        }
+        shown
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         let mut request = self.client.request(method, &url).header(ACCEPT, "text/html");
         request = request.header(USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64) Chromium/130.0");
@@ -116,19 +148,7 @@ impl Browser {
             let text: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header(COOKIE, text.join("; "));
         }
-        if let Some(form) = form {
-            request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = request.send().await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let shown = Shown { status, headers, text: answer.text().await.unwrap() };
-        if url.starts_with(&self.base) {
-            self.keep(&shown);
-        }
-        shown
+        request
     }
 
     fn keep(&self, shown: &Shown) {

@@ -4,6 +4,7 @@ use pictor_protocol::WorkerId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::browser::Browser;
 use crate::database::Place;
 use crate::registry::{Account, Registry, all, text};
 
@@ -158,82 +159,30 @@ async fn ids_said_twice_and_tags_there_already_change_nothing(place: Place) {
     registry.stop().await;
 }
 
-/// A browser of somebody who has signed in, without a script.
-struct Browser<'a> {
-    registry: &'a Registry,
-    client: reqwest::Client,
-    cookie: String,
-}
-
-impl Browser<'_> {
-    async fn sign_in<'a>(registry: &'a Registry, account: &Account) -> Browser<'a> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        let form = format!("token={}", account.token);
-        let answer = client
-            .post(registry.url("/login"))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form)
-            .send()
-            .await
-            .unwrap();
-        let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-        Browser { registry, client, cookie }
-    }
-
-    async fn page(&self, path: &str) -> String {
-        let request = self.client.get(self.registry.url(path)).header("cookie", &self.cookie);
-        let answer = request.header("accept", "text/html").send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
-        answer.text().await.unwrap()
-    }
-
-    async fn send(&self, path: &str, page: &str, fields: &[(&str, &str)]) -> reqwest::Response {
-        let token = page.split("name=\"form_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-        let form: String = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("form_token", token)
-            .extend_pairs(fields)
-            .finish();
-        self.client
-            .post(self.registry.url(path))
-            .header("cookie", &self.cookie)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form)
-            .send()
-            .await
-            .unwrap()
-    }
-}
-
 async fn a_row_is_acted_on_whatever_is_ticked(place: Place) {
     let registry = Registry::start(&place).await;
     let (ada, eve) =
         (registry.account("ada", &["provider"]).await, registry.account("eve", &["provider"]).await);
     let ids = named(&registry, &ada, &["a", "b", "c"]).await;
     let hers = named(&registry, &eve, &["hers"]).await;
-    let browser = Browser::sign_in(&registry, &ada).await;
-    let page = browser.page("/workers?sort=created_at").await;
+    let browser = Browser::signed_in(&registry, &ada).await;
+    let page = browser.get("/workers?sort=created_at").await;
+    page.is(200);
     let ticked = [("ids", &*ids[1]), ("ids", &*ids[2]), ("action", "delete"), ("list", "?sort=created_at")];
-    let answer = browser.send(&format!("/workers/{}/pause", ids[0]), &page, &ticked).await;
-    assert_eq!(answer.status().as_u16(), 303, "{answer:?}");
-    assert_eq!(answer.headers()["location"], "/workers?sort=created_at");
+    let answer = browser.send_from(&page, &format!("/workers/{}/pause", ids[0]), &ticked).await;
+    assert_eq!(answer.is(303).leads_to(), "/workers?sort=created_at");
     let listed = list(&registry, &ada, "sort=name").await;
     let desired: Vec<&str> =
         listed["items"].as_array().unwrap().iter().map(|worker| text(&worker["desired"])).collect();
     assert_eq!(desired, ["paused", "active", "active"]);
-    let refused = browser.send(&format!("/workers/{}/pause", hers[0]), &page, &ticked).await;
-    assert_eq!(refused.status().as_u16(), 404);
+    browser.send_from(&page, &format!("/workers/{}/pause", hers[0]), &ticked).await.is(404);
 
     // One of the ticked is gone before they are confirmed: the others are counted.
     registry.call(Method::DELETE, &ada.token, &format!("/v1/workers/{}", ids[1]), None).await.ok();
-    let confirm = browser.send("/workers/selected", &page, &ticked).await.text().await.unwrap();
-    assert!(confirm.contains("Delete 1 worker?") && !confirm.contains(&*ids[1]), "{confirm}");
+    let confirm = browser.send_from(&page, "/workers/selected", &ticked).await;
+    assert!(!confirm.says("Delete 1 worker?").text.contains(&*ids[1]), "{confirm:?}");
     let fields = [("ids", &*ids[2]), ("action", "delete"), ("expected", "1")];
-    let done = browser.send("/workers/bulk", &confirm, &fields).await.text().await.unwrap();
-    assert!(done.contains("1 done, 0 refused"), "{done}");
+    browser.send_from(&confirm, "/workers/bulk", &fields).await.says("1 done, 0 refused");
     assert_eq!(all(&list(&registry, &ada, "").await, "name"), ["a"].into());
     registry.stop().await;
 }
@@ -245,12 +194,12 @@ async fn names_are_text_on_every_page(place: Place) {
     let ids = named(&registry, &ada, &[hostile]).await;
     let body = json!({"ids": ids, "action": "tag", "tag": hostile});
     registry.post(&ada.token, "/v1/workers/bulk", body).await.ok();
-    let browser = Browser::sign_in(&registry, &ada).await;
+    let browser = Browser::signed_in(&registry, &ada).await;
     let of = |page: &str| format!("/workers/{}/{page}", ids[0]);
     let search = "/workers?search=%22%3E%3Cimg";
     for path in ["/workers", search, "/workers/tags", &of("rename"), &of("config"), &of("delete")] {
-        let page = browser.page(path).await;
-        assert!(page.contains("&#60;img") && !page.contains("<img src=x"), "{path}: {page}");
+        let page = browser.get(path).await;
+        assert!(!page.is(200).says("&#60;img").text.contains("<img src=x"), "{path}: {page:?}");
     }
     registry.stop().await;
 }
