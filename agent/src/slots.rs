@@ -97,14 +97,19 @@ pub struct Slots {
 struct State {
     /// What the console wants of the whole worker.
     desired: DesiredState,
-    /// What it wants of each slot besides.
-    slots_desired: Vec<DesiredState>,
-    slots: Vec<SlotState>,
-    holds: Vec<Option<Hold>>,
-    /// Which slots a test render waits for: they take no further task.
-    reserved: Vec<bool>,
-    /// How long each slot's ended tasks have kept it busy.
-    busy: Vec<Duration>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// What the console wants of it besides.
+    desired: DesiredState,
+    doing: SlotState,
+    hold: Option<Hold>,
+    /// A test render waits for it: it takes no further task.
+    reserved: bool,
+    /// How long its ended tasks have kept it busy.
+    busy: Duration,
 }
 
 /// A slot's right to its lease's work; what it is asked to stop for.
@@ -125,13 +130,17 @@ impl StopSignal {
 impl Slots {
     /// One slot for each device.
     pub fn new(devices: Vec<Device>) -> Slots {
-        let slots = devices.iter().map(|_| SlotState::Free).collect();
-        let (holds, busy) = (vec![None; devices.len()], vec![Duration::ZERO; devices.len()]);
-        let reserved = vec![false; devices.len()];
-        let (desired, slots_desired) = (DesiredState::Active, vec![DesiredState::Active; devices.len()]);
+        let free = |_: &Device| Slot {
+            desired: DesiredState::Active,
+            doing: SlotState::Free,
+            hold: None,
+            reserved: false,
+            busy: Duration::ZERO,
+        };
+        let slots = devices.iter().map(free).collect();
         Slots {
             devices,
-            state: Mutex::new(State { desired, slots_desired, slots, holds, reserved, busy }),
+            state: Mutex::new(State { desired: DesiredState::Active, slots }),
             changed: Notify::new(),
         }
     }
@@ -148,9 +157,7 @@ impl Slots {
     /// The slots that can take a task now.
     pub fn free(&self) -> Vec<u32> {
         let state = self.lock();
-        let is_free = |number: usize| matches!(state.slots[number], SlotState::Free) && state.takes(number);
-        let free = (0..state.slots.len()).filter(|number| is_free(*number));
-        free.filter_map(|number| u32::try_from(number).ok()).collect()
+        state.numbered().filter(|(_, slot)| slot.takes(state.desired)).map(|(number, _)| number).collect()
     }
 
     /// Waits until `free` may have changed. For one waiter.
@@ -161,14 +168,10 @@ impl Slots {
     /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
-        let number = usize::try_from(lease.slot).ok()?;
-        let takes = state.takes(number);
-        let slot = state.slots.get_mut(number)?;
-        if !takes || !matches!(slot, SlotState::Free) {
-            return None;
-        }
+        let desired = state.desired;
+        let slot = state.slot(lease.slot).filter(|slot| slot.takes(desired))?;
         let (stop, signal) = watch::channel(None);
-        *slot = SlotState::Working(Box::new(Work {
+        slot.doing = SlotState::Working(Box::new(Work {
             lease: lease.clone(),
             started: Instant::now(),
             frames_done: 0,
@@ -186,11 +189,14 @@ impl Slots {
     /// Keeps these slots, and no others, for a test render.
     pub fn reserve(&self, slots: &[u32]) {
         let mut state = self.lock();
-        let reserved: Vec<bool> =
-            (0_u32..).take(state.slots.len()).map(|slot| slots.contains(&slot)).collect();
-        if state.reserved != reserved {
-            state.reserved = reserved;
-            drop(state);
+        let mut is_news = false;
+        for (number, slot) in (0..).zip(&mut state.slots) {
+            let reserved = slots.contains(&number);
+            is_news |= slot.reserved != reserved;
+            slot.reserved = reserved;
+        }
+        drop(state);
+        if is_news {
             self.changed.notify_one();
         }
     }
@@ -199,24 +205,16 @@ impl Slots {
     /// to be left like a task.
     pub fn take_for_test(&self, slot: u32) -> bool {
         let mut state = self.lock();
-        let slot = usize::try_from(slot).ok().and_then(|slot| state.slots.get_mut(slot));
-        match slot {
-            Some(slot @ SlotState::Free) => {
-                *slot = SlotState::Testing;
-                true
-            }
-            _ => false,
-        }
+        let free = state.slot(slot).filter(|slot| matches!(slot.doing, SlotState::Free));
+        free.map(|slot| slot.doing = SlotState::Testing).is_some()
     }
 
     /// The slot's task has ended, whatever came of it.
     pub fn leave(&self, slot: u32) {
         let mut state = self.lock();
-        let State { slots, busy, .. } = &mut *state;
-        let number = usize::try_from(slot).unwrap_or(usize::MAX);
-        if let Some((slot, busy)) = slots.get_mut(number).zip(busy.get_mut(number)) {
-            *busy += slot.work().map_or(Duration::ZERO, |work| work.started.elapsed());
-            *slot = SlotState::Free;
+        if let Some(slot) = state.slot(slot) {
+            slot.busy = slot.busy();
+            slot.doing = SlotState::Free;
         }
         drop(state);
         self.changed.notify_one();
@@ -262,15 +260,13 @@ impl Slots {
 
     /// How long each slot has had a task, all in all.
     pub fn busy(&self) -> Vec<Duration> {
-        let state = self.lock();
-        let under_way = |slot: &SlotState| slot.work().map_or(Duration::ZERO, |work| work.started.elapsed());
-        state.slots.iter().zip(&state.busy).map(|(slot, busy)| *busy + under_way(slot)).collect()
+        self.lock().slots.iter().map(Slot::busy).collect()
     }
 
     /// What the console wants of the worker: of all its slots, where it wants the same of each.
     pub fn desired(&self) -> DesiredState {
         let state = self.lock();
-        let mut slots = (0..state.slots.len()).map(|number| state.wanted(number));
+        let mut slots = state.slots.iter().map(|slot| slot.wanted(state.desired));
         match slots.next() {
             Some(first) if slots.all(|other| other == first) => first,
             _ => state.desired,
@@ -281,22 +277,22 @@ impl Slots {
     /// frames in progress.
     pub fn set_desired(&self, desired: DesiredState, slots: &[SlotDesired]) -> bool {
         let mut state = self.lock();
-        let wants = |slot: u32| slots.iter().find(|wanted| wanted.slot == slot).map(|wanted| wanted.desired);
-        let slots_desired: Vec<DesiredState> = (0_u32..)
-            .take(state.slots.len())
-            .map(|slot| wants(slot).unwrap_or(DesiredState::Active))
-            .collect();
-        if state.desired == desired && state.slots_desired == slots_desired {
+        let wants = |number: u32| {
+            let wanted = slots.iter().find(|wanted| wanted.slot == number);
+            wanted.map_or(DesiredState::Active, |wanted| wanted.desired)
+        };
+        if state.desired == desired && state.numbered().all(|(number, slot)| slot.desired == wants(number)) {
             return false;
         }
-        let before: Vec<DesiredState> = (0..state.slots.len()).map(|number| state.wanted(number)).collect();
-        (state.desired, state.slots_desired) = (desired, slots_desired);
-        for (number, before) in before.into_iter().enumerate() {
-            let wanted = state.wanted(number);
+        let before = std::mem::replace(&mut state.desired, desired);
+        for (number, slot) in (0..).zip(&mut state.slots) {
+            let before = slot.wanted(before);
+            slot.desired = wants(number);
+            let wanted = slot.wanted(desired);
             if wanted != before {
                 tracing::info!(slot = number, "the slot is now {wanted}");
             }
-            if let (DesiredState::Paused, Some(work)) = (wanted, state.slots[number].work()) {
+            if let (DesiredState::Paused, Some(work)) = (wanted, slot.work()) {
                 work.ask_to_stop(&Stop::Paused);
             }
         }
@@ -308,17 +304,17 @@ impl Slots {
     /// What keeps each slot from taking tasks. A task under way goes on, unless its GPU is gone.
     pub fn set_holds(&self, holds: Vec<Option<Hold>>) {
         let mut state = self.lock();
-        if holds.len() != state.slots.len() || holds == state.holds {
+        if holds.len() != state.slots.len() || state.slots.iter().map(|slot| &slot.hold).eq(&holds) {
             return;
         }
-        for (slot, hold) in state.slots.iter().zip(&holds) {
-            if let (Some(work), Some(hold)) = (slot.work(), hold)
+        for (slot, hold) in state.slots.iter_mut().zip(holds) {
+            if let (Some(work), Some(hold)) = (slot.work(), &hold)
                 && hold.check == Check::Gpus
             {
                 work.ask_to_stop(&Stop::Held(hold.clone()));
             }
+            slot.hold = hold;
         }
-        state.holds = holds;
         drop(state);
         self.changed.notify_one();
     }
@@ -326,17 +322,17 @@ impl Slots {
     /// Whether no slot takes tasks because of what this machine found.
     pub fn is_held(&self) -> bool {
         let state = self.lock();
-        !state.holds.is_empty() && state.holds.iter().all(Option::is_some)
+        !state.slots.is_empty() && state.slots.iter().all(|slot| slot.hold.is_some())
     }
 
     /// Why the slot takes no task, if this machine keeps it from that.
     pub fn hold(&self, slot: u32) -> Option<Hold> {
-        self.lock().holds.get(usize::try_from(slot).ok()?)?.clone()
+        self.lock().slot(slot)?.hold.clone()
     }
 
     /// Ends the attempt's render if it is under way.
     pub fn stop(&self, attempt: AttemptId, stop: &Stop) {
-        for work in self.lock().slots.iter().filter_map(SlotState::work) {
+        for work in self.lock().slots.iter().filter_map(Slot::work) {
             if work.lease.id == attempt {
                 work.ask_to_stop(stop);
             }
@@ -345,40 +341,16 @@ impl Slots {
 
     /// Ends all renders.
     pub fn stop_all(&self, stop: &Stop) {
-        stop_each(&self.lock(), stop);
+        for work in self.lock().slots.iter().filter_map(Slot::work) {
+            work.ask_to_stop(stop);
+        }
     }
 
     /// The slots as a heartbeat reports them, with everything that holds each.
     pub fn reported(&self) -> Vec<ReportedSlot> {
         let state = self.lock();
-        let of_hold =
-            |hold: &Hold| SlotReason::new(&format!("health {}: {}", hold.check.as_str(), hold.reason), None);
-        let slot = |(number, device): (usize, &Device)| {
-            let (wanted, hold, work) =
-                (state.wanted(number), state.holds[number].as_ref(), state.slots[number].work());
-            let is_testing = matches!(state.slots[number], SlotState::Testing);
-            let status = match (work, wanted, hold) {
-                (Some(_), _, _) => SlotStatus::Busy,
-                (None, DesiredState::Active, None) if is_testing => SlotStatus::Busy,
-                (None, DesiredState::Paused, _) => SlotStatus::Paused,
-                (None, DesiredState::Draining, _) | (None, DesiredState::Active, Some(_)) => {
-                    SlotStatus::Draining
-                }
-                (None, DesiredState::Active, None) => SlotStatus::Idle,
-            };
-            ReportedSlot {
-                slot: u32::try_from(number).unwrap_or(u32::MAX),
-                gpu_uuid: device.gpu_uuid().map(str::to_owned),
-                status,
-                attempt_id: work.map(|work| work.lease.id),
-                reasons: SlotReason::of_console(wanted)
-                    .into_iter()
-                    .chain(hold.map(of_hold))
-                    .chain(is_testing.then(|| SlotReason::new(TESTING, None)))
-                    .collect(),
-            }
-        };
-        self.devices.iter().enumerate().map(slot).collect()
+        let slots = state.numbered().zip(&self.devices);
+        slots.map(|((number, slot), device)| slot.reported(number, device, state.desired)).collect()
     }
 
     /// Whether any slot has a task.
@@ -388,14 +360,12 @@ impl Slots {
 
     /// The tasks under way.
     pub fn work(&self) -> Vec<WorkView> {
-        let state = self.lock();
-        numbered(&state.slots).filter_map(|(slot, state)| Some(state.work()?.view(slot))).collect()
+        self.lock().numbered().filter_map(|(number, slot)| Some(slot.work()?.view(number))).collect()
     }
 
     fn with_work(&self, slot: u32, change: impl FnOnce(&mut Work)) {
         let mut state = self.lock();
-        let slot = usize::try_from(slot).ok().and_then(|slot| state.slots.get_mut(slot));
-        if let Some(SlotState::Working(work)) = slot {
+        if let Some(Slot { doing: SlotState::Working(work), .. }) = state.slot(slot) {
             change(work);
         }
     }
@@ -407,25 +377,62 @@ impl Slots {
 }
 
 impl State {
-    /// What the console wants of a slot: the stricter of what it wants of the worker and of the slot.
-    fn wanted(&self, number: usize) -> DesiredState {
-        let slot = self.slots_desired.get(number).copied().unwrap_or(DesiredState::Active);
-        self.desired.stricter(slot)
+    fn slot(&mut self, number: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(number).ok()?)
     }
 
-    /// Whether nothing keeps a slot from taking tasks.
-    fn takes(&self, number: usize) -> bool {
-        self.wanted(number) == DesiredState::Active
-            && self.holds.get(number).is_some_and(Option::is_none)
-            && self.reserved.get(number) == Some(&false)
+    fn numbered(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0..).zip(&self.slots)
     }
 }
 
-impl SlotState {
+impl Slot {
     fn work(&self) -> Option<&Work> {
-        match self {
+        match &self.doing {
             SlotState::Free | SlotState::Testing => None,
             SlotState::Working(work) => Some(work),
+        }
+    }
+
+    /// What the console wants of it: the stricter of what it wants of the worker and of the slot.
+    fn wanted(&self, of_worker: DesiredState) -> DesiredState {
+        of_worker.stricter(self.desired)
+    }
+
+    /// Whether it is free, and nothing keeps it from taking a task.
+    fn takes(&self, of_worker: DesiredState) -> bool {
+        matches!(self.doing, SlotState::Free)
+            && self.wanted(of_worker) == DesiredState::Active
+            && self.hold.is_none()
+            && !self.reserved
+    }
+
+    fn busy(&self) -> Duration {
+        self.busy + self.work().map_or(Duration::ZERO, |work| work.started.elapsed())
+    }
+
+    fn reported(&self, number: u32, device: &Device, of_worker: DesiredState) -> ReportedSlot {
+        let (wanted, hold, work) = (self.wanted(of_worker), self.hold.as_ref(), self.work());
+        let is_testing = matches!(self.doing, SlotState::Testing);
+        let status = match (work, wanted, hold) {
+            (Some(_), _, _) => SlotStatus::Busy,
+            (None, DesiredState::Active, None) if is_testing => SlotStatus::Busy,
+            (None, DesiredState::Paused, _) => SlotStatus::Paused,
+            (None, DesiredState::Draining, _) | (None, DesiredState::Active, Some(_)) => SlotStatus::Draining,
+            (None, DesiredState::Active, None) => SlotStatus::Idle,
+        };
+        let of_hold =
+            |hold: &Hold| SlotReason::new(&format!("health {}: {}", hold.check.as_str(), hold.reason), None);
+        ReportedSlot {
+            slot: number,
+            gpu_uuid: device.gpu_uuid().map(str::to_owned),
+            status,
+            attempt_id: work.map(|work| work.lease.id),
+            reasons: SlotReason::of_console(wanted)
+                .into_iter()
+                .chain(hold.map(of_hold))
+                .chain(is_testing.then(|| SlotReason::new(TESTING, None)))
+                .collect(),
         }
     }
 }
@@ -481,16 +488,6 @@ impl WorkView {
             remaining_seconds: self.remaining.map(|remaining| remaining.as_secs_f64()),
         }
     }
-}
-
-fn stop_each(state: &State, stop: &Stop) {
-    for work in state.slots.iter().filter_map(SlotState::work) {
-        work.ask_to_stop(stop);
-    }
-}
-
-fn numbered(slots: &[SlotState]) -> impl Iterator<Item = (u32, &SlotState)> {
-    (0_u32..).zip(slots)
 }
 
 #[cfg(test)]
