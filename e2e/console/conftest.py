@@ -4,6 +4,7 @@ import signal
 
 import browser
 import pytest
+from filled import Filled
 from network import Network
 
 
@@ -16,6 +17,14 @@ def pytest_configure():
 def chromium():
     with browser.chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def filled():
+    """A network with something on every page."""
+    filled = Filled()
+    yield filled
+    filled.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 from browser import Visit
-from filled import Filled
 from pages import PAGES, routes
-
-
-@pytest.fixture(scope="module")
-def filled():
-    filled = Filled()
-    yield filled
-    filled.stop()
 
 
 @pytest.fixture(scope="module")

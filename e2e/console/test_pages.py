@@ -3,17 +3,10 @@
 import browser
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from filled import MARKUP, Filled
+from filled import MARKUP
 from pages import NO_PAGES, PAGES, Page, route_of, routes
 
 EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-@pytest.fixture(scope="module")
-def filled():
-    filled = Filled()
-    yield filled
-    filled.stop()
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,12 @@ INSERT INTO folds (name, until) VALUES ('quarter', 0), ('day', 0);
 
 DROP INDEX points_worker;
 DROP INDEX points_account;
-CREATE INDEX points_worker ON points (worker_id, created_at);
+CREATE INDEX points_worker ON points (worker_id, created_at, points);
 CREATE INDEX points_account ON points (account_id, created_at);
+
+-- What a worker has earned is asked with each of its heartbeats: the index alone answers.
+DROP INDEX transfers_worker;
+CREATE INDEX transfers_worker ON transfers (worker_id, kind, amount_micros) WHERE worker_id IS NOT NULL;
 
 -- Balances: rewards are folded, and all else of an account is few rows.
 CREATE INDEX transfers_to_other ON transfers (to_book) WHERE kind NOT IN ('reward', 'fee');

@@ -18,12 +18,11 @@ use crate::App;
 use crate::auth::Operator;
 use crate::earnings::store::{Book, balance};
 use crate::error::{Error, Json, Query, Result};
+use crate::lists;
 
 pub use wallet::wallet_address;
 
 const NAME_CHARS_MAX: usize = 64;
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -62,29 +61,17 @@ async fn list(
     _: Operator,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<List<Account>>> {
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    let after: Option<AccountId> = match query.cursor.as_deref() {
-        None | Some("") => None,
-        Some(cursor) => {
-            let not_ours = |_| Error::Invalid("cursor is not one that this list gave".to_owned());
-            Some(cursor.parse().map_err(not_ours)?)
-        }
-    };
-    Ok(Json(page(&app, after, limit).await?))
+    let limit = lists::limit(query.limit)?;
+    Ok(Json(page(&app, lists::after(query.cursor.as_deref())?, limit).await?))
 }
 
 /// The next accounts by age, with their balances.
 pub async fn page(app: &App, after: Option<AccountId>, limit: u32) -> Result<List<Account>> {
     let mut conn = app.db.read().await?;
-    let mut items = store::list(&mut conn, after, i64::from(limit) + 1).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    for account in &mut items {
+    let items = store::list(&mut conn, after, i64::from(limit) + 1).await?;
+    let mut list = lists::page(items, limit, |last| last.id.to_string());
+    for account in &mut list.items {
         account.balance_micros = balance(&mut conn, &Book::Account(account.id)).await?;
     }
-    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(List { items, next_cursor })
+    Ok(list)
 }

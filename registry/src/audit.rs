@@ -69,26 +69,28 @@ impl Event {
         action: &str,
         subject: impl fmt::Display,
     ) -> Event {
-        Event {
-            id: clock.id(AuditEventId::from_parts),
-            at: clock.now(),
-            account_id: Some(owner),
-            actor_account_id: Some(caller.account_id),
-            actor: caller.actor,
-            action: action.to_owned(),
-            subject: subject.to_string(),
-            detail: Value::Object(serde_json::Map::new()),
-        }
+        Event::new(clock, Some(caller.account_id), caller.actor, owner, action, subject)
     }
 
     /// Done on the command line.
     pub fn by_cli(clock: &Clock, owner: AccountId, action: &str, subject: impl fmt::Display) -> Event {
+        Event::new(clock, None, Actor::Cli, owner, action, subject)
+    }
+
+    fn new(
+        clock: &Clock,
+        actor_account_id: Option<AccountId>,
+        actor: Actor,
+        owner: AccountId,
+        action: &str,
+        subject: impl fmt::Display,
+    ) -> Event {
         Event {
             id: clock.id(AuditEventId::from_parts),
             at: clock.now(),
             account_id: Some(owner),
-            actor_account_id: None,
-            actor: Actor::Cli,
+            actor_account_id,
+            actor,
             action: action.to_owned(),
             subject: subject.to_string(),
             detail: Value::Object(serde_json::Map::new()),

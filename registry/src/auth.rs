@@ -76,14 +76,16 @@ impl Caller {
         (!self.is_operator()).then_some(self.account_id)
     }
 
+    pub fn is_full(&self) -> bool {
+        self.scope == Scope::Full
+    }
+
     /// Config files, scenes, frames and logs are not for tokens that only read numbers.
     pub fn require_full(&self) -> Result<()> {
-        match self.scope {
-            Scope::Full => Ok(()),
-            Scope::Read => {
-                Err(Error::Forbidden("this needs a token of scope full; this one's is read".to_owned()))
-            }
+        if self.is_full() {
+            return Ok(());
         }
+        Err(Error::Forbidden("this needs a token of scope full; this one's is read".to_owned()))
     }
 
     /// Operators may do what every role may.

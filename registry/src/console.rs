@@ -31,17 +31,20 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
 use crate::App;
 
-pub use form::Form;
+pub use form::{Form, NoFields};
 pub use frame::unknown;
 pub use live::{Parts, live};
 pub use page::{Page, render};
-pub use visitor::{Visitor, flash};
+pub use visitor::{Visitor, said};
 
 /// Every page.
 pub fn routes(app: &App) -> Router<App> {
+    // An archive holds pictures, which are compressed already.
+    let worth_compressing = DefaultPredicate::new().and(NotForContentType::const_new("application/zip"));
     Router::new()
         .route("/", get(login::home))
         .route("/login", get(login::page).post(login::sign_in))
@@ -81,5 +84,5 @@ pub fn routes(app: &App) -> Router<App> {
         .merge(admin::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), frame::frame))
         .route("/assets/{name}", get(assets::get))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(worth_compressing))
 }

@@ -1,79 +1,40 @@
 //! A WHERE clause put together from fixed parts, with what they compare against as parameters.
 
-use pictor_protocol::{AccountId, WorkerId};
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::QueryAs;
 use sqlx::{Any, AssertSqlSafe, FromRow};
 
-/// Whose rows are asked for.
-#[derive(Debug, Clone, Copy)]
-pub enum Of {
-    /// The whole network, for its operators.
-    All,
-    Account(AccountId),
-    Worker {
-        id: WorkerId,
-        owner: AccountId,
-    },
-}
-
-impl Of {
-    pub fn account(account_id: Option<AccountId>) -> Of {
-        account_id.map_or(Of::All, Of::Account)
-    }
-
-    /// Whose balance is shown with the figures: a worker's is its account's.
-    pub(super) fn holder(self) -> Option<AccountId> {
-        match self {
-            Of::All => None,
-            Of::Account(account) | Of::Worker { owner: account, .. } => Some(account),
-        }
-    }
-
-    /// The rows of what counts for it, found by their account: both tables of figures and what they are
-    /// folded from have an index that begins with it.
-    pub(super) fn rows(self) -> Filter {
-        let mut filter = Filter::default();
-        match self {
-            Of::All => filter.fixed("account_id IN (SELECT id FROM accounts)"),
-            Of::Account(account) => filter.text("account_id = $?", account),
-            Of::Worker { id, owner } => filter.text("account_id = $?", owner).text("worker_id = $?", id),
-        };
-        filter
-    }
-}
-
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub enum Value {
     Integer(i64),
     Number(f64),
     Text(String),
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Filter {
+pub struct Filter {
     conditions: Vec<String>,
     values: Vec<Value>,
 }
 
 impl Filter {
-    pub(super) fn fixed(&mut self, condition: &'static str) -> &mut Filter {
+    pub fn fixed(&mut self, condition: &'static str) -> &mut Filter {
         self.conditions.push(condition.to_owned());
         self
     }
 
     /// `condition` is SQL in which each `$?` stands for `value`.
-    pub(super) fn text(&mut self, condition: &'static str, value: impl Into<String>) -> &mut Filter {
+    pub fn text(&mut self, condition: &'static str, value: impl Into<String>) -> &mut Filter {
         self.push(condition, Value::Text(value.into()))
     }
 
     /// `condition` is SQL in which each `$?` stands for `value`.
-    pub(super) fn integer(&mut self, condition: &'static str, value: i64) -> &mut Filter {
+    pub fn integer(&mut self, condition: &'static str, value: i64) -> &mut Filter {
         self.push(condition, Value::Integer(value))
     }
 
     /// `column` equals one of `values`.
-    pub(super) fn one_of(&mut self, column: &'static str, values: &[impl ToString]) -> &mut Filter {
+    pub fn one_of(&mut self, column: &'static str, values: &[impl ToString]) -> &mut Filter {
         let places: Vec<String> = values
             .iter()
             .map(|value| {
@@ -86,7 +47,7 @@ impl Filter {
     }
 
     /// What comes after the row with this `key` and `id`, in the order of both.
-    pub(super) fn after(
+    pub fn after(
         &mut self,
         (column, id_column): (&'static str, &'static str),
         is_descending: bool,
@@ -109,7 +70,7 @@ impl Filter {
     }
 
     /// `select`, the conditions, and what comes `after` them.
-    pub(super) fn query<T>(&self, select: &'static str, after: &'static str) -> Selected<T>
+    pub fn query<T>(&self, select: &'static str, after: &'static str) -> Selected<T>
     where
         T: for<'r> FromRow<'r, AnyRow>,
     {
@@ -117,7 +78,7 @@ impl Filter {
     }
 
     /// As [`Filter::query`], of the first `limit` rows.
-    pub(super) fn limited<T>(&self, select: &'static str, after: &str, limit: i64) -> Selected<T>
+    pub fn limited<T>(&self, select: &'static str, after: &str, limit: i64) -> Selected<T>
     where
         T: for<'r> FromRow<'r, AnyRow>,
     {

@@ -23,6 +23,7 @@ use crate::auth::{Caller, Creator};
 use crate::blobs::Received;
 use crate::earnings;
 use crate::error::{Error, Json, Path, Query, Result};
+use crate::lists::{self, given};
 use crate::tasks::FRAME_SIDE_MAX;
 use crate::tasks::state::{AttemptEvent, JobEvent, TaskEvent};
 use crate::tasks::store::move_tasks_of_job;
@@ -36,8 +37,6 @@ const FRAMES_MAX: i64 = 100_000;
 const KEY_CHARS_MAX: usize = 255;
 const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 const FRAME_TIMEOUT_SECONDS: i64 = 3_600;
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -128,7 +127,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     Ok(Some(text.to_owned()))
 }
 
-async fn next_part(form: &mut Multipart) -> Result<Option<Field<'_>>> {
+/// The next part of a form; none after its last.
+pub async fn next_part(form: &mut Multipart) -> Result<Option<Field<'_>>> {
     form.next_field()
         .await
         .map_err(|cause| Error::Invalid(format!("the form cannot be read: {}", cause.body_text())))
@@ -332,39 +332,25 @@ async fn list(
 
 /// One page of the jobs that a caller may see.
 pub async fn jobs(app: &App, caller: &Caller, query: &JobsQuery) -> Result<List<Job>> {
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    let given = |text: &Option<String>| {
-        text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
+    let limit = lists::limit(query.limit)?;
     let statuses: Option<std::result::Result<Vec<JobStatus>, _>> =
-        given(&query.status).map(|statuses| statuses.split(',').map(str::parse).collect());
+        given(query.status.as_deref()).map(|statuses| statuses.split(',').map(str::parse).collect());
     let wanted = store::Wanted {
         account: caller.account_filter(),
-        before: given(&query.cursor).as_deref().map(position).transpose()?,
+        before: given(query.cursor.as_deref()).map(position).transpose()?,
         statuses: statuses.transpose().map_err(|error| Error::Invalid(format!("status: {error}")))?,
-        search: given(&query.search),
+        search: given(query.search.as_deref()).map(str::to_owned),
         // One more than asked for tells whether there is a next page.
         limit: i64::from(limit) + 1,
     };
     let rows = store::page(&mut *app.db.read().await?, &wanted).await?;
-    let has_next = rows.len() > limit as usize;
-    let items: Vec<Job> = rows
-        .into_iter()
-        .take(limit as usize)
-        .map(|(job, tally)| job.view(&tally, &app.settings.currency))
-        .collect();
-    let last = items.last().filter(|_| has_next);
-    let next_cursor = last.map(|job| URL_SAFE_NO_PAD.encode(job.id.to_string()));
-    Ok(List { items, next_cursor })
+    let items = rows.into_iter().map(|(job, tally)| job.view(&tally, &app.settings.currency)).collect();
+    Ok(lists::page(items, limit, |last: &Job| URL_SAFE_NO_PAD.encode(last.id.to_string())))
 }
 
 fn position(cursor: &str) -> Result<JobId> {
-    let refused = || Error::Invalid("cursor: not one that this list gave out".to_owned());
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
-    String::from_utf8(bytes).ok().and_then(|id| id.parse().ok()).ok_or_else(refused)
+    let id = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    id.and_then(|id| id.parse().ok()).ok_or_else(lists::strange_cursor)
 }
 
 #[utoipa::path(get, path = "/v1/jobs/{id}", params(("id" = JobId, Path)), responses((status = 200, body = Job)))]

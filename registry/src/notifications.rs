@@ -26,6 +26,7 @@ use crate::App;
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::error::{Error, Json, Path, Query, Result};
+use crate::lists;
 use send::Parcel;
 use store::ChannelRow;
 
@@ -34,8 +35,6 @@ pub use message::Announcement;
 pub use send::Sender;
 pub use watch::{watch_loop, watch_once};
 
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 /// A test goes to whatever address an account writes down; it is no way to flood it.
 const TEST_EVERY_SECONDS: i64 = 10;
 
@@ -161,11 +160,8 @@ pub async fn deliveries(
     limit: u32,
 ) -> Result<List<Delivery>> {
     let mut conn = app.db.read().await?;
-    let mut items = store::deliveries(&mut conn, account, before, i64::from(limit) + 1).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(List { items, next_cursor })
+    let items = store::deliveries(&mut conn, account, before, i64::from(limit) + 1).await?;
+    Ok(lists::page(items, limit, |last| last.id.to_string()))
 }
 
 /// What the caller wants to hear, and when.
@@ -240,11 +236,7 @@ async fn list_deliveries(
     Query(query): Query<DeliveriesQuery>,
 ) -> Result<Json<List<Delivery>>> {
     caller.require_full()?;
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    let before = query.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(str::parse).transpose();
-    let before = before.map_err(|_| Error::Invalid("cursor is not one that this list gave".to_owned()))?;
+    let limit = lists::limit(query.limit)?;
+    let before = lists::after(query.cursor.as_deref())?;
     Ok(Json(deliveries(&app, caller.account_id, before, limit).await?))
 }

@@ -4,13 +4,13 @@ mod state;
 pub mod store;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use pictor_protocol::{List, Micros, NewPayout, PatchPayout, Payout, PayoutId, PayoutStatus};
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::AnyConnection;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,24 +19,16 @@ use crate::audit::{self, Event};
 use crate::auth::{Caller, Operator, Provider};
 use crate::clock::Clock;
 use crate::error::{Error, Json, Path, Query, Result};
+use crate::lists::{self, Format, LIMIT_DEFAULT, LIMIT_MAX};
 use crate::notifications::{Announcement, announce};
+use crate::spreadsheet;
 use state::PayoutEvent;
 
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 const KEY_CHARS_MAX: usize = 200;
 const REFERENCE_CHARS_MAX: usize = 200;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(patch))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Format {
-    #[default]
-    Json,
-    Csv,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -59,20 +51,11 @@ async fn list(
     Provider(caller): Provider,
     Query(query): Query<ListQuery>,
 ) -> Result<Response> {
-    if query.limit.is_some_and(|limit| limit == 0 || limit > LIMIT_MAX) {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    let before: Option<PayoutId> = match query.cursor.as_deref() {
-        None | Some("") => None,
-        Some(cursor) => {
-            let not_ours = |_| Error::Invalid("cursor is not one that this list gave".to_owned());
-            Some(cursor.parse().map_err(not_ours)?)
-        }
-    };
+    let (limit, before) = (lists::limit_if_asked(query.limit)?, lists::after(query.cursor.as_deref())?);
     if query.format == Format::Csv {
-        return csv(&app, &caller, before, query.limit).await;
+        return csv(&app, &caller, before, limit).await;
     }
-    let list = page(&app, &caller, before, query.limit.unwrap_or(LIMIT_DEFAULT)).await?;
+    let list = page(&app, &caller, before, limit.unwrap_or(LIMIT_DEFAULT)).await?;
     Ok(Json(list).into_response())
 }
 
@@ -80,11 +63,8 @@ async fn list(
 pub async fn page(app: &App, caller: &Caller, before: Option<PayoutId>, limit: u32) -> Result<List<Payout>> {
     let mut conn = app.db.read().await?;
     let (owner, currency) = (caller.account_filter(), &app.settings.currency);
-    let mut items = store::list(&mut conn, owner, before, i64::from(limit) + 1, currency).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(List { items, next_cursor })
+    let items = store::list(&mut conn, owner, before, i64::from(limit) + 1, currency).await?;
+    Ok(lists::page(items, limit, |last| last.id.to_string()))
 }
 
 /// All that the caller may see, or the newest `limit`.
@@ -94,7 +74,6 @@ pub async fn csv(
     mut before: Option<PayoutId>,
     limit: Option<u32>,
 ) -> Result<Response> {
-    let mut lines = ::csv::WriterBuilder::new().terminator(::csv::Terminator::CRLF).from_writer(Vec::new());
     let columns = [
         "id",
         "account_id",
@@ -107,27 +86,21 @@ pub async fn csv(
         "created_at",
         "ended_at",
     ];
-    lines.write_record(columns).map_err(anyhow::Error::from)?;
+    let mut rows = vec![columns.map(str::to_owned).to_vec()];
     loop {
         let List { items, next_cursor } = page(app, caller, before, limit.unwrap_or(LIMIT_MAX)).await?;
-        for payout in &items {
-            lines.write_record(record(payout)).map_err(anyhow::Error::from)?;
-        }
+        rows.extend(items.iter().map(record));
         before = items.last().map(|last| last.id);
         if next_cursor.is_none() || limit.is_some() {
             break;
         }
     }
-    let text = lines.into_inner().map_err(|cause| anyhow::anyhow!("payouts as CSV: {cause}"))?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"payouts.csv\""),
-    ];
-    Ok((headers, text).into_response())
+    spreadsheet::download("payouts.csv", rows)
 }
 
-fn record(payout: &Payout) -> [String; 10] {
-    [
+fn record(payout: &Payout) -> Vec<String> {
+    let guarded = |text: Option<&str>| text.map(spreadsheet::guarded).unwrap_or_default();
+    vec![
         payout.id.to_string(),
         payout.account_id.to_string(),
         guarded(Some(&payout.account_name)),
@@ -139,14 +112,6 @@ fn record(payout: &Payout) -> [String; 10] {
         payout.created_at.to_string(),
         payout.ended_at.map(|at| at.to_string()).unwrap_or_default(),
     ]
-}
-
-/// Text that others wrote: a spreadsheet must not take it for a formula.
-fn guarded(text: Option<&str>) -> String {
-    match text {
-        Some(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
-        text => text.unwrap_or_default().to_owned(),
-    }
 }
 
 /// Takes an amount out of an account's balance to be sent to its wallet. 201; 200 when its `Idempotency-Key`

@@ -24,10 +24,15 @@ pub fn text(rows: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
     Ok(String::from_utf8(bytes).map_err(anyhow::Error::from)?)
 }
 
-/// What others wrote must not compute when a spreadsheet opens it. A number may begin with a minus.
+/// A number may begin with a minus.
 fn harmless(field: &str) -> String {
-    let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']) && field.parse::<f64>().is_err();
-    if is_formula { format!("'{field}") } else { field.to_owned() }
+    if field.parse::<f64>().is_ok() { field.to_owned() } else { guarded(field) }
+}
+
+/// What others wrote must not compute when a spreadsheet opens it.
+pub fn guarded(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula { format!("'{text}") } else { text.to_owned() }
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use pictor_protocol::{
     AccountId, DesiredState, NewWorker, PatchWorker, SlotDesired, Worker, WorkerId, WorkerName,
 };
 use serde_json::json;
-use sqlx::AnyConnection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,7 +27,7 @@ use crate::earnings::store::earned_of;
 use crate::error::{Error, Json, Path, Result};
 use crate::tasks;
 
-pub use bulk::{bulk, meant_names};
+pub use bulk::{bulk, meant};
 pub use list::{ListQuery, Listed, Order, Sort, TagTotal, csv, list, totals_by_tag};
 pub use presence::{Presence, Seen, presence_loop, write_presence};
 pub use view::Standing;
@@ -48,16 +47,20 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(test_render::routes())
 }
 
-/// What the owner of a worker wants of it.
-pub async fn desired(conn: &mut AnyConnection, worker_id: WorkerId) -> Result<DesiredState> {
-    Ok(store::get(conn, worker_id, None).await?.desired)
-}
-
 /// Where every worker of an account, or of all, stands now.
 pub async fn standings(app: &App, owner: Option<AccountId>) -> Result<Vec<Standing>> {
+    standings_of(app, owner, None).await
+}
+
+/// As [`standings`], of these workers alone where there are any.
+async fn standings_of(
+    app: &App,
+    owner: Option<AccountId>,
+    ids: Option<&[WorkerId]>,
+) -> Result<Vec<Standing>> {
     let (rows, mut held) = {
         let mut conn = app.db.read().await?;
-        (store::list(&mut conn, owner).await?, store::held(&mut conn, owner, None).await?)
+        (store::list(&mut conn, owner, ids).await?, store::held(&mut conn, owner, ids).await?)
     };
     let queue = tasks::queue(app).await?;
     let (now, offline_after_seconds) = (app.clock.now(), app.settings.offline_after_seconds());
@@ -70,12 +73,12 @@ pub async fn standings(app: &App, owner: Option<AccountId>) -> Result<Vec<Standi
 
 /// Where one worker stands now; `NotFound` also when it is another account's.
 pub async fn standing(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<Standing> {
-    let queue = tasks::queue(app).await?;
-    let mut conn = app.db.read().await?;
-    let row = store::get(&mut conn, worker_id, owner).await?;
-    let held = store::held(&mut conn, None, Some(worker_id)).await?.remove(&worker_id).unwrap_or_default();
-    let seen = app.presence.get(worker_id);
-    Ok(Standing::new(row, seen, held, queue, app.clock.now(), app.settings.offline_after_seconds()))
+    standings_of(app, owner, Some(&[worker_id])).await?.pop().ok_or(Error::NotFound("worker"))
+}
+
+/// What a worker of this owner's is called.
+pub async fn name(app: &App, worker_id: WorkerId, owner: Option<AccountId>) -> Result<WorkerName> {
+    Ok(store::get(&mut *app.db.read().await?, worker_id, owner).await?.name)
 }
 
 /// One worker, if this owner has it; operators, `None`, see each.

@@ -187,6 +187,12 @@ pub enum BulkAction {
     Delete,
 }
 
+impl BulkAction {
+    pub fn needs_tag(self) -> bool {
+        matches!(self, BulkAction::Tag | BulkAction::Untag)
+    }
+}
+
 /// `POST /v1/workers/bulk`: either `ids`, or a `filter` as the list has it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

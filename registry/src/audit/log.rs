@@ -11,11 +11,9 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::auth::Caller;
-use crate::error::{Error, Json, Query, Result};
+use crate::error::{Json, Query, Result};
+use crate::lists::{self, given};
 use crate::tasks::store::{parsed, parsed_option};
-
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
@@ -47,29 +45,16 @@ async fn list(
 
 pub async fn entries(app: &App, caller: &Caller, query: &AuditQuery) -> Result<List<AuditEntry>> {
     caller.require_full()?;
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    let given = |text: &Option<String>| {
-        text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    let before: Option<AuditEventId> = given(&query.cursor)
-        .map(|cursor| cursor.parse())
-        .transpose()
-        .map_err(|_| Error::Invalid("cursor is not one that this list gave".to_owned()))?;
+    let limit = lists::limit(query.limit)?;
     let wanted = Wanted {
         owner: caller.account_filter(),
-        account: given(&query.account),
-        action: given(&query.action),
-        before,
+        account: given(query.account.as_deref()).map(str::to_owned),
+        action: given(query.action.as_deref()).map(str::to_owned),
+        before: lists::after(query.cursor.as_deref())?,
         limit: i64::from(limit) + 1,
     };
-    let mut items = rows(&mut *app.db.read().await?, wanted).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(List { items, next_cursor })
+    let items = rows(&mut *app.db.read().await?, wanted).await?;
+    Ok(lists::page(items, limit, |last| last.id.to_string()))
 }
 
 struct Wanted {

@@ -109,7 +109,7 @@ pub(super) async fn show(app: &App, visitor: &Visitor, entry: Entry) -> Result<R
     drop(conn);
     let page = AccountPage {
         page: Page::new(app, visitor, "Account"),
-        may_act: caller.scope == Scope::Full,
+        may_act: caller.is_full(),
         is_fresh: visitor.session.is_fresh(app.clock.now()),
         session: visitor.session.clone(),
         zones: zones(me.time_zone.as_deref()),

@@ -1,6 +1,5 @@
 //! Styles, script and icon: in the binary, named with a digest of what they hold, kept by browsers for good.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use axum::extract::Path;
@@ -37,12 +36,8 @@ struct Asset {
 
 impl Asset {
     fn new(stem: &str, extension: &str, text: String) -> Asset {
-        let digest = Sha256::digest(text.as_bytes());
-        let mut name = format!("{stem}.");
-        for byte in &digest[..6] {
-            let _ = write!(name, "{byte:02x}");
-        }
-        Asset { name: format!("{name}.{extension}"), text }
+        let digest = hex::encode(&Sha256::digest(text.as_bytes())[..6]);
+        Asset { name: format!("{stem}.{digest}.{extension}"), text }
     }
 
     fn path(&self) -> String {

@@ -4,7 +4,6 @@
 
 use askama::filters::{Html, escape};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
 use pictor_protocol::{Earnings, Micros, UnixMillis};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -126,15 +125,11 @@ impl<'a> Names<'a> {
     }
 
     fn label(&self, at: UnixMillis) -> String {
-        self.zoned(at).strftime(self.label).to_string()
+        text::zoned(at, self.zone).strftime(self.label).to_string()
     }
 
     fn exact(&self, at: UnixMillis) -> String {
-        self.zoned(at).strftime(self.exact).to_string()
-    }
-
-    fn zoned(&self, at: UnixMillis) -> Zoned {
-        Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(self.zone.clone())
+        text::zoned(at, self.zone).strftime(self.exact).to_string()
     }
 }
 

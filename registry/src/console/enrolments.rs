@@ -1,15 +1,12 @@
 //! Enrolment keys: made, listed, revoked.
 
-use std::collections::HashMap;
-
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
-use pictor_protocol::{CreatedEnrolment, Enrolment, EnrolmentId, NewEnrolment, Role, Scope};
+use axum::response::{IntoResponse, Response};
+use pictor_protocol::{CreatedEnrolment, Enrolment, EnrolmentId, NewEnrolment, Role};
 
 use super::setup::{self, Key};
-use super::{Form, Page, Visitor, flash, render, text};
+use super::{Form, NoFields, Page, Visitor, render, said, text};
 use crate::App;
 use crate::enrolments;
 use crate::error::{Path, Result};
@@ -39,7 +36,7 @@ async fn show(app: &App, visitor: &Visitor, created: Option<CreatedEnrolment>) -
         keys: enrolments::keys(app, caller).await?,
         created,
         registry: app.public_url.to_string(),
-        may_write: caller.scope == Scope::Full,
+        may_write: caller.is_full(),
     };
     Ok(render(&page)?.into_response())
 }
@@ -69,11 +66,9 @@ pub(super) async fn create(State(app): State<App>, Form(visitor, key): Form<Key>
 
 pub(super) async fn revoke(
     State(app): State<App>,
-    jar: CookieJar,
     Path(id): Path<EnrolmentId>,
-    Form(visitor, _): Form<HashMap<String, String>>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     enrolments::end(&app, visitor.acting(Role::Provider)?, id).await?;
-    let jar = jar.add(flash("The key was revoked. The workers that it made stay."));
-    Ok((jar, Redirect::to("/workers/enrolments")).into_response())
+    Ok(said("The key was revoked. The workers that it made stay.", "/workers/enrolments"))
 }

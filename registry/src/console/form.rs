@@ -2,6 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Visitor;
@@ -11,6 +12,10 @@ use crate::error::{Error, Result};
 const FORM_BYTES_MAX: usize = 2 << 20;
 /// The hidden field that [`super::Page::form_token`] fills.
 pub(super) const TOKEN_FIELD: &str = "form_token";
+
+/// A form that is all said by being sent.
+#[derive(Deserialize)]
+pub struct NoFields {}
 
 /// A form of this visitor's; a field may come many times, for a list.
 pub struct Form<T>(pub Visitor, pub T);

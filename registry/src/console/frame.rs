@@ -1,8 +1,8 @@
 //! What holds for every page: who may send forms, what a browser may load, and how an error looks.
 
 use askama::Template;
-use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -29,45 +29,21 @@ struct ErrorPage {
 pub(super) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
     let is_foreign =
         !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(request.headers());
-    let asked = Asked::of(&request);
+    let (asked, body) = request.into_parts();
     let response = if is_foreign {
         Error::Forbidden("another site sent this form".to_owned()).into_response()
     } else {
-        next.run(request).await
+        next.run(Request::from_parts(asked.clone(), body)).await
     };
     dress(&app, asked, response).await
 }
 
 /// What no route takes: a page for browsers, a problem for programs.
 pub async fn unknown(State(app): State<App>, request: Request) -> Response {
-    dress(&app, Asked::of(&request), Error::NotFound("page").into_response()).await
+    dress(&app, request.into_parts().0, Error::NotFound("page").into_response()).await
 }
 
-/// What of a request decides how its answer looks.
-struct Asked {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Asked {
-    fn of(request: &Request) -> Asked {
-        Asked {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        }
-    }
-
-    async fn visitor(self, app: &App) -> Option<Visitor> {
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        Visitor::from_request_parts(&mut request.into_parts().0, app).await.ok()
-    }
-}
-
-async fn dress(app: &App, asked: Asked, response: Response) -> Response {
+async fn dress(app: &App, mut asked: Parts, response: Response) -> Response {
     let wants_page = is_navigation(&asked.headers);
     let had_flash = CookieJar::from_headers(&asked.headers).get(FLASH_COOKIE).is_some();
     let shows_page = response.status().is_success() && is_html(&response);
@@ -75,7 +51,10 @@ async fn dress(app: &App, asked: Asked, response: Response) -> Response {
         Some(problem) if problem.status == StatusCode::UNAUTHORIZED && wants_page => {
             sign_in(asked.method == Method::GET, &asked.uri)
         }
-        Some(problem) if wants_page => error_page(app, asked.visitor(app).await.as_ref(), problem),
+        Some(problem) if wants_page => {
+            let visitor = Visitor::from_request_parts(&mut asked, app).await.ok();
+            error_page(app, visitor.as_ref(), problem)
+        }
         _ => response,
     };
     if had_flash && shows_page {

@@ -11,8 +11,9 @@ use url::form_urlencoded;
 
 use super::{Page, Visitor, render, text};
 use crate::App;
-use crate::earnings::{self, Format, HistoryQuery, Order, Sort};
+use crate::earnings::{self, HistoryQuery, Order, Sort};
 use crate::error::{Error, Path, Query, Result};
+use crate::lists::Format;
 
 const ROWS: u32 = 50;
 /// A column that sorts, by the word that the API knows it by.
@@ -79,7 +80,7 @@ pub(super) async fn of_worker(
     Query(asked): Query<Asked>,
 ) -> Result<Response> {
     let caller = visitor.with_role(Role::Provider)?;
-    let name = earnings::worker_name(&app, caller, id).await?;
+    let (_, name) = earnings::worker_seen_by(&app, caller, id).await?;
     let asked = Asked { worker: id.to_string(), ..asked };
     show(&app, &visitor, Some(NamedWorker { id, name }), asked).await
 }

@@ -5,13 +5,12 @@ mod new;
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
+use axum::response::{IntoResponse, Response};
 use pictor_protocol::{Job, JobId, JobStatus, List, Micros, Role, Spending};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::{Form, Page, Parts, Visitor, flash, live, render, text};
+use super::{Form, NoFields, Page, Parts, Visitor, live, render, said, text};
 use crate::App;
 use crate::auth::Caller;
 use crate::earnings;
@@ -97,11 +96,9 @@ struct View {
 impl View {
     async fn of(app: &App, caller: &Caller, id: JobId) -> Result<View> {
         let job = jobs::job(app, caller, id).await?;
-        let cells = grid::cells(&job, &jobs::standing(app, caller, &job, grid::frames_per_cell(&job)).await?);
-        let newest = match caller.require_full() {
-            Ok(()) => jobs::newest_frames(app, caller, id, PICTURES).await?,
-            Err(_) => Vec::new(),
-        };
+        let cells = grid::cells(&job, &jobs::standing(app, &job, grid::frames_per_cell(&job)).await?);
+        let newest =
+            if caller.is_full() { jobs::newest_frames(app, &job, PICTURES).await? } else { Vec::new() };
         Ok(View { job, cells, newest })
     }
 
@@ -167,15 +164,12 @@ pub(super) async fn one_live(
 ) -> Result<Response> {
     let caller = visitor.with_role(Role::Creator)?;
     jobs::job(&app, caller, id).await?;
-    // Forms of the parts carry one token, or each look would differ from the one before.
-    let form_token = Page::new(&app, &visitor, "").form_token;
-    let events = live(app, visitor, move |app, visitor| parts(app, visitor, id, form_token.clone()));
-    Ok(events.into_response())
+    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)).into_response())
 }
 
-async fn parts(app: App, visitor: Visitor, id: JobId, form_token: String) -> Result<Parts> {
+async fn parts(app: App, visitor: Visitor, id: JobId) -> Result<Parts> {
     let view = View::of(&app, visitor.with_role(Role::Creator)?, id).await?;
-    let page = Page { form_token, ..Page::new(&app, &visitor, &view.job.name) };
+    let page = Page::new(&app, &visitor, &view.job.name);
     Ok(vec![
         ("job-state".to_owned(), render(&StatePart { page: &page, view: &view })?.0),
         ("job-actions".to_owned(), render(&ActionsPart { page: &page, view: &view })?.0),
@@ -200,48 +194,35 @@ pub(super) async fn archive(
     jobs::archive(&app, visitor.with_role(Role::Creator)?, id).await
 }
 
-#[derive(Deserialize)]
-pub(super) struct Nothing {}
-
 pub(super) async fn pause(
     State(app): State<App>,
-    jar: CookieJar,
     Path(id): Path<JobId>,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
-    let said = "The job is paused: nothing more of it is rendered until you resume it.";
-    wish(&app, jar, &visitor, id, Wish::Pause, said).await
+    let done = "The job is paused: nothing more of it is rendered until you resume it.";
+    wish(&app, &visitor, id, Wish::Pause, done).await
 }
 
 pub(super) async fn resume(
     State(app): State<App>,
-    jar: CookieJar,
     Path(id): Path<JobId>,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
-    wish(&app, jar, &visitor, id, Wish::Resume, "The job goes on.").await
+    wish(&app, &visitor, id, Wish::Resume, "The job goes on.").await
 }
 
 pub(super) async fn cancel(
     State(app): State<App>,
-    jar: CookieJar,
     Path(id): Path<JobId>,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
-    let said = "The job is cancelled, and what was in escrow is back in your balance.";
-    wish(&app, jar, &visitor, id, Wish::Cancel, said).await
+    let done = "The job is cancelled, and what was in escrow is back in your balance.";
+    wish(&app, &visitor, id, Wish::Cancel, done).await
 }
 
-async fn wish(
-    app: &App,
-    jar: CookieJar,
-    visitor: &Visitor,
-    id: JobId,
-    wish: Wish,
-    said: &str,
-) -> Result<Response> {
+async fn wish(app: &App, visitor: &Visitor, id: JobId, wish: Wish, done: &str) -> Result<Response> {
     jobs::grant(app, visitor.acting(Role::Creator)?, id, wish).await?;
-    Ok((jar.add(flash(said)), Redirect::to(&format!("/jobs/{id}"))).into_response())
+    Ok(said(done, &format!("/jobs/{id}")))
 }
 
 #[derive(Template)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::visitor::{Browser, SESSION_COOKIE, session_cookie};
-use super::{Form, Page, Visitor, render};
+use super::{Form, NoFields, Page, Visitor, render};
 use crate::App;
 use crate::auth::{self, Caller};
 use crate::error::{Error, Result};
@@ -102,7 +102,7 @@ pub(super) async fn sign_in(
 pub(super) async fn sign_out(
     State(app): State<App>,
     jar: CookieJar,
-    Form(visitor, _): Form<std::collections::HashMap<String, String>>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     auth::end_session(&app, visitor.session.id).await?;
     let mut gone = session_cookie(&app, String::new());

@@ -3,16 +3,15 @@
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum_extra::extract::cookie::CookieJar;
 use pictor_protocol::{
-    DesiredState, HealthFinding, OfflineReason, PatchWorker, Role, Scope, Slot, SlotDesired, Worker,
-    WorkerId, WorkerStatus,
+    DesiredState, HealthFinding, OfflineReason, PatchWorker, Role, Slot, SlotDesired, Worker, WorkerId,
+    WorkerStatus,
 };
 use serde::Deserialize;
 
-use super::{Form, Page, Parts, Visitor, flash, live, reasons, render, text};
+use super::{Form, Page, Parts, Visitor, live, reasons, render, said, text};
 use crate::App;
 use crate::error::{Path, Result};
 use crate::workers;
@@ -171,7 +170,7 @@ fn watts(power: &Option<f64>) -> String {
 async fn view(app: &App, visitor: &Visitor, id: WorkerId, page: &Page) -> Result<View> {
     let caller = visitor.with_role(Role::Provider)?;
     let worker = workers::worker(app, id, caller.account_filter()).await?;
-    Ok(View::new(worker, caller.scope == Scope::Full, page))
+    Ok(View::new(worker, caller.is_full(), page))
 }
 
 async fn page(State(app): State<App>, visitor: Visitor, Path(id): Path<WorkerId>) -> Result<Html<String>> {
@@ -183,21 +182,14 @@ async fn page(State(app): State<App>, visitor: Visitor, Path(id): Path<WorkerId>
 }
 
 async fn watch(State(app): State<App>, visitor: Visitor, Path(id): Path<WorkerId>) -> Result<Response> {
-    let page = Page::new(&app, &visitor, "");
     // Says now what is wrong with the request: a stream would only end.
-    view(&app, &visitor, id, &page).await?;
-    // One mask for the whole stream, so that forms do not differ from one look to the next.
-    let form_token = page.form_token;
-    let parts = move |app: App, visitor: Visitor| {
-        let form_token = form_token.clone();
-        async move { parts(&app, &visitor, id, form_token).await }
-    };
-    Ok(live(app, visitor, parts).into_response())
+    workers::standing(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
+    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)).into_response())
 }
 
-async fn parts(app: &App, visitor: &Visitor, id: WorkerId, form_token: String) -> Result<Parts> {
-    let mut page = Page { form_token, ..Page::new(app, visitor, "") };
-    let view = view(app, visitor, id, &page).await?;
+async fn parts(app: App, visitor: Visitor, id: WorkerId) -> Result<Parts> {
+    let mut page = Page::new(&app, &visitor, "");
+    let view = view(&app, &visitor, id, &page).await?;
     // As at the last heartbeat: what passes since is counted in the browser.
     page.now = view.worker.last_heartbeat_at.unwrap_or(page.now);
     let (page, view) = (&page, &view);
@@ -220,7 +212,6 @@ struct Want {
 async fn want(
     State(app): State<App>,
     Path(id): Path<WorkerId>,
-    jar: CookieJar,
     Form(visitor, Want { desired, slot }): Form<Want>,
 ) -> Result<Response> {
     let owner = visitor.acting(Role::Provider)?.account_filter();
@@ -237,6 +228,5 @@ async fn want(
         DesiredState::Paused => "is paused: it stops with its next heartbeat.",
         DesiredState::Draining => "is draining: it finishes its task and takes no other.",
     };
-    let jar = jar.add(flash(&format!("{what} {done}")));
-    Ok((jar, Redirect::to(&format!("/workers/{id}"))).into_response())
+    Ok(said(&format!("{what} {done}"), &format!("/workers/{id}")))
 }

@@ -2,15 +2,14 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
+use axum::response::{IntoResponse, Response};
 use pictor_protocol::{
     Channel, ChannelId, ChannelKind, CreatedChannel, Delivery, NewChannel, NotificationEvent,
     NotificationSettings, PatchNotifications, QuietHours, TimeOfDay,
 };
 use serde::Deserialize;
 
-use super::{Form, Page, Visitor, flash, render};
+use super::{Form, NoFields, Page, Visitor, render, said};
 use crate::App;
 use crate::error::{Error, Path, Result};
 use crate::notifications;
@@ -149,7 +148,6 @@ fn at_field(refusal: &str, otherwise: &'static str) -> (&'static str, String) {
 
 pub(super) async fn add(
     State(app): State<App>,
-    jar: CookieJar,
     Form(visitor, form): Form<NewChannelForm>,
 ) -> Result<Response> {
     visitor.caller().require_full()?;
@@ -158,8 +156,8 @@ pub(super) async fn add(
             show(&app, &visitor, Some(created), Typed::default()).await
         }
         Ok(created) => {
-            let said = format!("{} was added. Send a test to see that it arrives.", created.channel.target);
-            Ok((jar.add(flash(&said)), Redirect::to(HERE)).into_response())
+            let done = format!("{} was added. Send a test to see that it arrives.", created.channel.target);
+            Ok(said(&done, HERE))
         }
         Err(Error::Invalid(why)) => refuse_channel(&app, &visitor, form, &why).await,
         Err(Error::Unprocessable { detail, .. }) => refuse_channel(&app, &visitor, form, &detail).await,
@@ -179,16 +177,13 @@ async fn refuse_channel(app: &App, visitor: &Visitor, form: NewChannelForm, why:
     show(app, visitor, None, Typed { channel, refusal, ..Typed::default() }).await
 }
 
-type NoFields = std::collections::HashMap<String, String>;
-
 pub(super) async fn test(
     State(app): State<App>,
-    jar: CookieJar,
     Path(id): Path<ChannelId>,
-    Form(visitor, _): Form<NoFields>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     visitor.caller().require_full()?;
-    let said = match notifications::test_channel(&app, visitor.caller().account_id, id).await {
+    let done = match notifications::test_channel(&app, visitor.caller().account_id, id).await {
         Ok(()) => "The test was delivered.".to_owned(),
         Err(Error::Unprocessable { detail, .. } | Error::Conflict { detail, .. }) => {
             let why = Some(("test", detail));
@@ -196,18 +191,17 @@ pub(super) async fn test(
         }
         Err(error) => return Err(error),
     };
-    Ok((jar.add(flash(&said)), Redirect::to(HERE)).into_response())
+    Ok(said(&done, HERE))
 }
 
 pub(super) async fn remove(
     State(app): State<App>,
-    jar: CookieJar,
     Path(id): Path<ChannelId>,
-    Form(visitor, _): Form<NoFields>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     visitor.caller().require_full()?;
     notifications::remove_channel(&app, visitor.caller().account_id, id).await?;
-    Ok((jar.add(flash("The channel was removed.")), Redirect::to(HERE)).into_response())
+    Ok(said("The channel was removed.", HERE))
 }
 
 #[derive(Default, Deserialize)]
@@ -236,7 +230,6 @@ impl SettingsForm {
 
 pub(super) async fn change(
     State(app): State<App>,
-    jar: CookieJar,
     Form(visitor, form): Form<SettingsForm>,
 ) -> Result<Response> {
     visitor.caller().require_full()?;
@@ -247,7 +240,7 @@ pub(super) async fn change(
         Err(why) => Err(Error::Invalid(why)),
     };
     match changed {
-        Ok(()) => Ok((jar.add(flash("Saved.")), Redirect::to(HERE)).into_response()),
+        Ok(()) => Ok(said("Saved.", HERE)),
         Err(Error::Invalid(why)) => {
             let why = why.trim_start_matches("quiet_hours: ").to_owned();
             let typed = Typed { quiet: form, refusal: Some(("quiet", why)), ..Typed::default() };

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::account::{Entry, show};
 use super::login::local;
 use super::visitor::{Browser, is_secure, session_cookie};
-use super::{Form, Page, Visitor, flash, render};
+use super::{Form, Page, Visitor, render, said};
 use crate::App;
 use crate::accounts::identities;
 use crate::auth;
@@ -255,7 +255,7 @@ async fn connected(
     } else {
         format!("{subject} was connected already.")
     };
-    Ok((CookieJar::new().add(flash(&text)), Redirect::to("/account")).into_response())
+    Ok(said(&text, "/account"))
 }
 
 fn refused(app: &App, visitor: Option<&Visitor>, error: Error) -> Result<Response> {

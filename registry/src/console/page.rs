@@ -55,7 +55,7 @@ impl Page {
                 .collect(),
             account_name: Some(caller.name.clone()),
             flash: visitor.flash.clone(),
-            form_token: visitor.form_token(app.clock.random()),
+            form_token: visitor.form_token.clone(),
             zone: visitor.zone.clone(),
             ..Page::of_stranger(app, title)
         }

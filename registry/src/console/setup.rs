@@ -4,14 +4,13 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use pictor_protocol::{
-    HeartbeatRequest, NewWorkers, Role, Scope, TestRender, Worker, WorkerId, WorkerName, WorkerStatus,
-};
+use pictor_protocol::{HeartbeatRequest, NewWorkers, Role, TestRender, WorkerId, WorkerName, WorkerStatus};
 use serde::Deserialize;
 
 use super::{Form, Page, Parts, Visitor, live, render, test_render, text};
 use crate::App;
 use crate::error::{Error, Path, Query, Result};
+use crate::workers::store::WorkerRow;
 use crate::workers::{self, Standing, setup};
 
 /// How long a new enrolment key is good for, in days; 0: until it is revoked.
@@ -183,7 +182,7 @@ impl Contact {
 #[template(path = "console/setup.html")]
 struct SetupPage {
     page: Page,
-    worker: Worker,
+    worker: WorkerRow,
     contact: Contact,
     registry: String,
     is_local: bool,
@@ -242,7 +241,7 @@ impl SetupPage {
 #[derive(Template)]
 #[template(path = "console/setup_state.html")]
 struct SetupState {
-    worker: Worker,
+    worker: WorkerRow,
     contact: Contact,
 }
 
@@ -250,7 +249,7 @@ struct SetupState {
 #[template(path = "console/test_render.html")]
 struct TestPart<'a> {
     page: &'a Page,
-    worker: Worker,
+    worker: WorkerRow,
     test: Option<TestRender>,
     is_online: bool,
     may_write: bool,
@@ -268,7 +267,7 @@ pub(super) async fn setup_page(
     let page = Page::new(&app, &visitor, &format!("Set up {}", standing.row.name));
     let page = SetupPage {
         page,
-        worker: standing.worker(Default::default()),
+        worker: standing.row.clone(),
         is_online: standing.status != WorkerStatus::Offline,
         test: workers::test_render::last(&app, id, caller.account_filter()).await?,
         contact: Contact::of(&standing),
@@ -276,7 +275,7 @@ pub(super) async fn setup_page(
         is_local: pictor_protocol::is_loopback(&app.public_url),
         config_name: standing.row.name.config_file_name(),
         system: choice.system.unwrap_or_else(|| System::of(&headers)),
-        may_write: caller.scope == Scope::Full,
+        may_write: caller.is_full(),
     };
     Ok(render(&page)?.into_response())
 }
@@ -289,23 +288,20 @@ pub(super) async fn setup_live(
     // Refused now rather than by an empty stream.
     let caller = visitor.with_role(Role::Provider)?;
     workers::standing(&app, id, caller.account_filter()).await?;
-    // Forms of the parts carry one token, or each look would differ from the one before.
-    let form_token = Page::new(&app, &visitor, "").form_token;
-    let events = live(app, visitor, move |app, visitor| parts(app, visitor, id, form_token.clone()));
-    Ok(events.into_response())
+    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)).into_response())
 }
 
-async fn parts(app: App, visitor: Visitor, id: WorkerId, form_token: String) -> Result<Parts> {
+async fn parts(app: App, visitor: Visitor, id: WorkerId) -> Result<Parts> {
     let caller = visitor.with_role(Role::Provider)?;
     let standing = workers::standing(&app, id, caller.account_filter()).await?;
-    let state = SetupState { worker: standing.worker(Default::default()), contact: Contact::of(&standing) };
-    let page = Page { form_token, ..Page::new(&app, &visitor, "") };
+    let state = SetupState { worker: standing.row.clone(), contact: Contact::of(&standing) };
+    let page = Page::new(&app, &visitor, "");
     let test = TestPart {
         page: &page,
-        worker: standing.worker(Default::default()),
+        worker: standing.row.clone(),
         test: workers::test_render::last(&app, id, caller.account_filter()).await?,
         is_online: standing.status != WorkerStatus::Offline,
-        may_write: caller.scope == Scope::Full,
+        may_write: caller.is_full(),
     };
     Ok(vec![("setup-state".to_owned(), render(&state)?.0), ("test-render".to_owned(), render(&test)?.0)])
 }

@@ -1,32 +1,26 @@
 //! The test render of a worker, on its setup page.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
+use axum::response::Response;
 use pictor_protocol::{Role, TestRender, WorkerId};
-use serde::Deserialize;
 
-use super::{Form, Visitor, flash};
+use super::{Form, NoFields, Visitor, said};
 use crate::App;
 use crate::error::{Error, Path, Result};
 use crate::workers::test_render;
 
-#[derive(Deserialize)]
-pub(super) struct Nothing {}
-
 pub(super) async fn start(
     State(app): State<App>,
     Path(id): Path<WorkerId>,
-    jar: CookieJar,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let caller = visitor.acting(Role::Provider)?;
-    let said = match test_render::request(&app, caller, id).await {
+    let done = match test_render::request(&app, caller, id).await {
         Ok(_) => "The test render is on its way; what it comes to is shown here.".to_owned(),
         Err(Error::Conflict { detail, .. }) => format!("No test render was begun: {detail}."),
         Err(error) => return Err(error),
     };
-    Ok((jar.add(flash(&said)), Redirect::to(&format!("/workers/{id}/setup#test-render"))).into_response())
+    Ok(said(&done, &format!("/workers/{id}/setup#test-render")))
 }
 
 pub(super) async fn frame(

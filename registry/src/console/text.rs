@@ -50,7 +50,7 @@ impl fmt::Display for Moment {
 
 impl HtmlSafe for Moment {}
 
-fn zoned(at: UnixMillis, zone: &TimeZone) -> jiff::Zoned {
+pub(super) fn zoned(at: UnixMillis, zone: &TimeZone) -> jiff::Zoned {
     Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone())
 }
 

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use cookie::time::Duration;
 use jiff::tz::TimeZone;
@@ -27,6 +28,9 @@ pub struct Visitor {
     pub zone: TimeZone,
     /// What the last action came to, to be said once.
     pub flash: Option<String>,
+    /// What the forms of this session carry. Masked anew for each request, so that compressing pages tells nobody
+    /// what it is; live parts of a page carry the same for as long as it is open.
+    pub form_token: String,
     /// The path and query that were asked for.
     pub location: String,
     cookie: String,
@@ -53,14 +57,6 @@ impl Visitor {
         self.with_role(role)
     }
 
-    /// What a form of this session carries. Masked anew for each page, so that compressing pages tells
-    /// nobody what it is.
-    pub fn form_token(&self, mask: [u8; 32]) -> String {
-        let masked: Vec<u8> =
-            self.form_secret().iter().zip(mask).map(|(secret, mask)| secret ^ mask).collect();
-        format!("{}{}", hex::encode(mask), hex::encode(masked))
-    }
-
     /// Refuses a form that another site made.
     pub fn check_form(&self, token: &str) -> Result<()> {
         let refused = || {
@@ -72,18 +68,22 @@ impl Visitor {
         let bytes: [u8; 64] =
             hex::decode(token).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(refused)?;
         let (mask, masked) = bytes.split_at(32);
-        let differs = self
-            .form_secret()
+        let differs = form_secret(&self.cookie)
             .iter()
             .zip(mask.iter().zip(masked))
             .fold(0, |differs, (secret, (mask, masked))| differs | (secret ^ mask ^ masked));
         if differs == 0 { Ok(()) } else { Err(refused()) }
     }
+}
 
-    /// Follows from the cookie, which only this browser and, as a hash, the registry have.
-    fn form_secret(&self) -> [u8; 32] {
-        Sha256::digest(format!("form:{}", self.cookie).as_bytes()).into()
-    }
+fn form_token(cookie: &str, mask: [u8; 32]) -> String {
+    let masked: Vec<u8> = form_secret(cookie).iter().zip(mask).map(|(secret, mask)| secret ^ mask).collect();
+    format!("{}{}", hex::encode(mask), hex::encode(masked))
+}
+
+/// Follows from the cookie, which only this browser and, as a hash, the registry have.
+fn form_secret(cookie: &str) -> [u8; 32] {
+    Sha256::digest(format!("form:{cookie}").as_bytes()).into()
 }
 
 impl FromRequestParts<App> for Visitor {
@@ -98,7 +98,8 @@ impl FromRequestParts<App> for Visitor {
         let zone = named.and_then(|name| TimeZone::get(&name).ok()).unwrap_or(TimeZone::UTC);
         let location = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let flash = value(FLASH_COOKIE).and_then(|text| String::from_utf8(hex::decode(text).ok()?).ok());
-        Ok(Visitor { session, zone, flash, location, cookie })
+        let form_token = form_token(&cookie, app.clock.random());
+        Ok(Visitor { session, zone, flash, location, form_token, cookie })
     }
 }
 
@@ -131,8 +132,12 @@ pub(super) fn session_cookie(app: &App, value: String) -> Cookie<'static> {
         .build()
 }
 
-/// Says `text` on the next page.
-pub fn flash(text: &str) -> Cookie<'static> {
+/// Goes to a page, which says `text` once.
+pub fn said(text: &str, page: &str) -> Response {
+    (CookieJar::new().add(flash(text)), Redirect::to(page)).into_response()
+}
+
+fn flash(text: &str) -> Cookie<'static> {
     Cookie::build((FLASH_COOKIE, hex::encode(text)))
         .http_only(true)
         .same_site(SameSite::Lax)

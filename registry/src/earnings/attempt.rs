@@ -3,14 +3,14 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use pictor_protocol::{Attempt, AttemptId, WorkerId};
+use pictor_protocol::{Attempt, AttemptId};
 use sqlx::AnyConnection;
 
-use super::filter::Filter;
 use super::history::{SELECT, Stored};
 use crate::App;
 use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Path, Result};
+use crate::filter::Filter;
 use crate::tasks::store::frames_of;
 
 /// What stands where a path or the name of a file stood.
@@ -63,18 +63,6 @@ pub async fn log_of_attempt(app: &App, caller: &Caller, id: AttemptId) -> Result
         seen(caller, id).limited("SELECT attempts.log FROM attempts", "", 1).fetch_optional(conn).await?;
     let (log,) = found.ok_or(Error::NotFound("attempt"))?;
     Ok(log.map(|log| redacted(&log)))
-}
-
-/// The name of a worker, also of one that is archived: its history stays.
-pub async fn worker_name(app: &App, caller: &Caller, id: WorkerId) -> Result<String> {
-    let mut filter = Filter::default();
-    filter.text("workers.id = $?", id);
-    if let Some(account) = caller.account_filter() {
-        filter.text("workers.account_id = $?", account);
-    }
-    let found: Option<(String,)> =
-        filter.query("SELECT name FROM workers", "").fetch_optional(&mut *app.db.read().await?).await?;
-    found.map(|(name,)| name).ok_or(Error::NotFound("worker"))
 }
 
 fn seen(caller: &Caller, id: AttemptId) -> Filter {

@@ -3,9 +3,10 @@
 use pictor_protocol::{Electricity, ElectricityCost, ElectricitySum, Micros, UnixMillis, WorkerId};
 use sqlx::AnyConnection;
 
-use super::filter::{Filter, Of};
+use super::of::Of;
 use super::period::{Period, QUARTER_MILLIS};
 use crate::error::Result;
+use crate::filter::Filter;
 
 /// What can be counted with.
 pub(crate) fn is_sound(told: &Electricity) -> bool {
@@ -91,16 +92,7 @@ pub(super) async fn of(
     period: &Period,
     earnings: Micros,
 ) -> Result<Option<ElectricityCost>> {
-    let mut owned = Filter::default();
-    match of {
-        Of::All => {}
-        Of::Account(account) => {
-            owned.text("account_id = $?", account);
-        }
-        Of::Worker { id, .. } => {
-            owned.text("worker_id = $?", id);
-        }
-    }
+    let mut owned = of.rows();
     if let Some(from) = period.from {
         owned.integer("quarter >= $?", from.0 / QUARTER_MILLIS);
     }

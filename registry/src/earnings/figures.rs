@@ -3,10 +3,11 @@
 use pictor_protocol::{Micros, TaskCounts, UnixMillis};
 use sqlx::AnyConnection;
 
-use super::filter::{Filter, Of};
 use super::fold::{Fold, folded_until};
+use super::of::Of;
 use super::period::{Period, QUARTER_MILLIS};
 use crate::error::Result;
+use crate::filter::Filter;
 
 /// What ended in a stretch of time. Attempts that have not ended are not in `tasks`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

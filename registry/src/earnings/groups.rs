@@ -8,10 +8,11 @@ use sqlx::AnyConnection;
 use utoipa::ToSchema;
 
 use super::figures::Split;
-use super::filter::{Filter, Of};
 use super::fold::{Fold, folded_until};
+use super::of::Of;
 use super::period::Period;
 use crate::error::Result;
+use crate::filter::Filter;
 
 const CPU: &str = "CPU";
 

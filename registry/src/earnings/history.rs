@@ -12,28 +12,20 @@ use pictor_protocol::{AttemptStatus, HistoryRow, List, Micros, RewardStatus, Uni
 use serde::Deserialize;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, FromRow, Row};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::attempt::redacted;
-use super::filter::Filter;
 use super::order::{Order, Position, Sort, ending};
 use crate::App;
 use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Query, Result};
+use crate::filter::Filter;
+use crate::lists::{self, Format, LIMIT_MAX, given};
+use crate::spreadsheet;
 
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 const CSV_HEADER: &str = "id,task_id,job_id,worker_id,slot,gpu_uuid,gpu_name,status,error,progress_ratio,\
     render_seconds,currency,cost_micros,reward_micros,reward_status,started_at,completed_at,worker_name,\
     first_frame,last_frame\r\n";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    #[default]
-    Json,
-    Csv,
-}
 
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -91,7 +83,7 @@ async fn answer(app: &App, caller: &Caller, query: &HistoryQuery) -> Result<Resp
 /// One page of the attempts that a caller may see.
 pub async fn attempts(app: &App, caller: &Caller, query: &HistoryQuery) -> Result<List<HistoryRow>> {
     let filter = query.filter(caller)?;
-    let limit = query.limit()?.unwrap_or(LIMIT_DEFAULT);
+    let limit = lists::limit(query.limit)?;
     let (items, next) = page(
         &mut *app.db.read().await?,
         &filter,
@@ -106,17 +98,16 @@ pub async fn attempts(app: &App, caller: &Caller, query: &HistoryQuery) -> Resul
 
 /// The attempts as a CSV file, streamed.
 pub fn as_csv(app: &App, caller: &Caller, query: &HistoryQuery) -> Result<Response> {
-    Ok(csv(app.clone(), query.filter(caller)?, query.sorting(), query.after()?, query.limit()?))
+    Ok(csv(
+        app.clone(),
+        query.filter(caller)?,
+        query.sorting(),
+        query.after()?,
+        lists::limit_if_asked(query.limit)?,
+    ))
 }
 
 impl HistoryQuery {
-    fn limit(&self) -> Result<Option<u32>> {
-        if self.limit.is_some_and(|limit| limit == 0 || limit > LIMIT_MAX) {
-            return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-        }
-        Ok(self.limit)
-    }
-
     fn sorting(&self) -> (Sort, Order) {
         (self.sort, self.order)
     }
@@ -164,18 +155,13 @@ impl HistoryQuery {
             filter.integer("attempts.leased_at < $?", to.0);
         }
         if let Some(search) = given(self.search.as_deref()) {
-            let literal = search.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             filter.text(
                 "(attempts.job_id LIKE $? ESCAPE '\\' OR attempts.task_id LIKE $? ESCAPE '\\')",
-                format!("%{literal}%"),
+                lists::holding(&search.to_lowercase()),
             );
         }
         Ok(filter)
     }
-}
-
-fn given(text: Option<&str>) -> Option<&str> {
-    text.map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// What a history row is read from. The others are joined from the left, so that no database is tempted to
@@ -330,9 +316,9 @@ fn csv_row(row: &HistoryRow) -> String {
 /// Text that others wrote, quoted by RFC 4180; a spreadsheet must not take it for a formula.
 fn quoted(text: Option<&str>) -> String {
     let Some(text) = text else { return String::new() };
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    let text = spreadsheet::guarded(text);
     let mut field = String::with_capacity(text.len() + 3);
-    let _ = write!(field, "\"{guard}{}\"", text.replace('"', "\"\""));
+    let _ = write!(field, "\"{}\"", text.replace('"', "\"\""));
     field
 }
 

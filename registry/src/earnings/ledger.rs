@@ -10,9 +10,8 @@ use super::check::check_once;
 use crate::App;
 use crate::auth::Operator;
 use crate::error::{Error, Json, Query, Result};
+use crate::lists;
 
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 const SEARCH_CHARS_MAX: usize = 200;
 const BOOKS: [&str; 6] = ["accounts", "escrow", "payouts", "fees", "issued", "paid_out"];
 
@@ -76,26 +75,14 @@ pub(super) async fn list(
 }
 
 pub async fn transfers(app: &App, query: &TransfersQuery) -> Result<List<Transfer>> {
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
+    let limit = lists::limit(query.limit)?;
     let search = query.search.as_deref().unwrap_or_default().trim();
     if search.chars().count() > SEARCH_CHARS_MAX {
         return Err(Error::Invalid(format!("search: at most {SEARCH_CHARS_MAX} characters")));
     }
-    let before: Option<TransferId> = query
-        .cursor
-        .as_deref()
-        .filter(|cursor| !cursor.is_empty())
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| Error::Invalid("cursor is not one that this list gave".to_owned()))?;
-    let mut items = rows(&mut *app.db.read().await?, search, before, i64::from(limit) + 1).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(List { items, next_cursor })
+    let before = lists::after(query.cursor.as_deref())?;
+    let items = rows(&mut *app.db.read().await?, search, before, i64::from(limit) + 1).await?;
+    Ok(lists::page(items, limit, |last| last.id.to_string()))
 }
 
 type Row = (String, String, String, String, Option<String>, String, Option<String>, i64, i64);
@@ -106,7 +93,6 @@ async fn rows(
     before: Option<TransferId>,
     limit: i64,
 ) -> Result<Vec<Transfer>> {
-    let escaped = search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT t.id, t.key, t.kind, t.from_book, f.name, t.to_book, o.name, t.amount_micros, t.created_at
          FROM transfers t LEFT JOIN accounts f ON f.id = t.from_book LEFT JOIN accounts o ON o.id = t.to_book
@@ -115,7 +101,7 @@ async fn rows(
     )
     .bind(before.map(String::from))
     .bind(search.to_owned())
-    .bind(format!("%{escaped}%"))
+    .bind(lists::holding(search))
     .bind(limit)
     .fetch_all(conn)
     .await?;

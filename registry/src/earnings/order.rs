@@ -6,8 +6,9 @@ use pictor_protocol::{AttemptId, HistoryRow};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::filter::{Filter, Value};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::filter::{Filter, Value};
+use crate::lists;
 
 /// What attempts are sorted by; those that stand equal, by when they were leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
@@ -83,7 +84,7 @@ impl Position {
     }
 
     pub(super) fn read(cursor: &str, sort: Sort) -> Result<Position> {
-        let refused = || Error::Invalid("cursor: not one that this list gave out".to_owned());
+        let refused = lists::strange_cursor;
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
         let text = String::from_utf8(bytes).map_err(|_| refused())?;
         let (key_text, id) = text.rsplit_once(' ').ok_or_else(refused)?;

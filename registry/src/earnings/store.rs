@@ -10,8 +10,8 @@ use pictor_protocol::{
 use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
 
-use super::filter::Filter;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 
 /// How many workers one statement names.
 const EARNED_AT_ONCE: usize = 500;

@@ -7,12 +7,13 @@ use sqlx::AnyConnection;
 
 use super::electricity;
 use super::figures::{self, Sums};
-use super::filter::{Filter, Of};
 use super::groups::{self, By};
+use super::of::Of;
 use super::period::PeriodQuery;
 use crate::App;
 use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Path, Query, Result};
+use crate::filter::Filter;
 use crate::payouts;
 
 /// The account's figures; an operator's are the whole network's.

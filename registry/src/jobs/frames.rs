@@ -18,10 +18,11 @@ use utoipa::IntoParams;
 use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, ZipWriter};
 
-use super::{LIMIT_DEFAULT, LIMIT_MAX, seen};
+use super::seen;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::{Error, Json, Path, Query, Result};
+use crate::lists::{self, LIMIT_MAX};
 use crate::tasks::store::{frame_range, narrow, parsed};
 
 /// How many frames of an archive are looked up at once.
@@ -45,14 +46,8 @@ pub(super) async fn list(
     Path(id): Path<JobId>,
     Query(query): Query<FramesQuery>,
 ) -> Result<Json<List<JobFrame>>> {
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
-    let after = query.cursor.as_deref().filter(|cursor| !cursor.is_empty());
-    let refused = |_| Error::Invalid("cursor: not one that this list gave out".to_owned());
-    let after: Option<i32> = after.map(str::parse).transpose().map_err(refused)?;
-    Ok(Json(frames(&app, &caller, id, after, limit).await?))
+    let limit = lists::limit(query.limit)?;
+    Ok(Json(frames(&app, &caller, id, lists::after(query.cursor.as_deref())?, limit).await?))
 }
 
 /// One page of a job's frames.
@@ -141,14 +136,13 @@ pub struct Picture {
     pub size_bytes: i64,
 }
 
-/// The pictures that came last, newest first.
-pub async fn newest_frames(app: &App, caller: &Caller, id: JobId, limit: i64) -> Result<Vec<Picture>> {
-    seen(app, caller, id).await?;
+/// The pictures of a job that came last, newest first.
+pub async fn newest_frames(app: &App, job: &Job, limit: i64) -> Result<Vec<Picture>> {
     sqlx::query(
         "SELECT f.frame, f.sha256, f.size_bytes FROM tasks t JOIN frames f ON f.attempt_id = t.attempt
          WHERE t.job_id = $1 AND t.status = 'completed' ORDER BY t.ended_at DESC, f.frame DESC LIMIT $2",
     )
-    .bind(id.to_string())
+    .bind(job.id.to_string())
     .bind(limit)
     .fetch_all(&mut *app.db.read().await?)
     .await?
@@ -296,8 +290,7 @@ pub struct Standing {
 }
 
 /// How a job's frames stand, in groups of `size`, which is a multiple of its frames per task.
-pub async fn standing(app: &App, caller: &Caller, job: &Job, size: i64) -> Result<Vec<Standing>> {
-    seen(app, caller, job.id).await?;
+pub async fn standing(app: &App, job: &Job, size: i64) -> Result<Vec<Standing>> {
     sqlx::query(
         "SELECT (first_frame - $2) / $3 AS part, status, CAST(SUM(last_frame - first_frame + 1) AS BIGINT) AS frames
          FROM tasks WHERE job_id = $1 GROUP BY 1, status",

@@ -9,6 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use crate::error::{Error, Result};
+use crate::lists;
 use crate::tasks::state::{FAILED_TASKS_MAX, JobEvent, apply_to_job};
 use crate::tasks::store::{frame_range, insert_tasks, narrow, parsed};
 
@@ -233,10 +234,7 @@ pub async fn page(conn: &mut AnyConnection, wanted: &Wanted) -> Result<Vec<(JobR
         let words: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
         format!(",{},", words.join(","))
     });
-    let search = wanted.search.as_ref().map(|search| {
-        let literal = search.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        format!("%{literal}%")
-    });
+    let search = wanted.search.as_ref().map(|search| lists::holding(&search.to_lowercase()));
     let rows = sqlx::query(concat!(select_job!("WHERE "), wanted!()))
         .bind(account.clone())
         .bind(before.clone())

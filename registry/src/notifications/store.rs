@@ -297,15 +297,15 @@ pub(super) async fn end(conn: &mut AnyConnection, id: IncidentId, now: UnixMilli
     Ok(ended == 1)
 }
 
-/// Workers of which an attempt has ended since, by completing or failing.
-pub(super) async fn worked_since(
+/// Workers of which an attempt has failed since.
+pub(super) async fn failed_since(
     conn: &mut AnyConnection,
     account: AccountId,
     since: UnixMillis,
 ) -> Result<Vec<WorkerId>> {
     let ids: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT worker_id FROM attempts
-         WHERE account_id = $1 AND ended_at >= $2 AND status IN ('completed', 'failed')",
+         WHERE account_id = $1 AND ended_at >= $2 AND status = 'failed'",
     )
     .bind(account.to_string())
     .bind(since.0)

@@ -85,7 +85,8 @@ async fn watch_account(app: &App, account: AccountId, since: UnixMillis) -> Resu
         .await
 }
 
-/// By worker, whether its last attempts all failed; of those that worked lately or have it as an incident.
+/// By worker, whether its last attempts all failed; of those where one failed lately, which alone begins that, or
+/// that have it as an incident.
 async fn failing(
     conn: &mut AnyConnection,
     account: AccountId,
@@ -93,7 +94,7 @@ async fn failing(
     since: UnixMillis,
 ) -> Result<HashMap<WorkerId, bool>> {
     let mut workers: HashSet<WorkerId> =
-        store::worked_since(conn, account, since).await?.into_iter().collect();
+        store::failed_since(conn, account, since).await?.into_iter().collect();
     let failures = open.iter().filter(|incident| incident.event == NotificationEvent::RepeatedFailures);
     workers.extend(failures.map(|incident| incident.worker_id));
     let mut failing = HashMap::with_capacity(workers.len());

@@ -93,17 +93,19 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
             before.iter().filter(|held| held.is_held()).map(|held| lease_of(held, now)).collect(),
         ));
     }
-    let Some(seen) = app.presence.get(agent.worker_id) else { return Ok(None) };
+    let Some(seen) = app.presence.get(agent.worker_id).filter(|seen| seen.report.accepts_tasks) else {
+        return Ok(None);
+    };
+    // Looks before it asks to write: most awakened askers find that another was faster.
+    if store::next_job(conn, agent.worker_id, now.plus_seconds(-lease_seconds)).await?.is_none() {
+        return Ok(None);
+    }
     let worker = workers::store::get(conn, agent.worker_id, None).await?;
     let active = |slot: &&u32| worker.slot_desired(**slot) == DesiredState::Active;
     let tested = workers::test_render::running_slots(conn, agent.worker_id, now).await?;
     let slots: Vec<u32> =
         request.slots.iter().filter(active).filter(|slot| !tested.contains(slot)).copied().collect();
-    if !seen.report.accepts_tasks || slots.is_empty() {
-        return Ok(None);
-    }
-    // Looks before it asks to write: most awakened askers find that another was faster.
-    if store::next_job(conn, agent.worker_id, now.plus_seconds(-lease_seconds)).await?.is_none() {
+    if slots.is_empty() {
         return Ok(None);
     }
     let new_attempt = |slot: &u32| new_attempt(app, agent, request, &seen.report, *slot);

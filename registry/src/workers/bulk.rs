@@ -1,16 +1,16 @@
 //! One action on many workers, with a result for each.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::extract::State;
 use futures_util::StreamExt;
 use futures_util::stream;
 use pictor_protocol::{
     AccountId, BulkAction, BulkOutcome, BulkRequest, BulkResponse, BulkResult, DesiredState, PatchWorker,
-    WorkerFilter, WorkerId, WorkerName,
+    WorkerId, WorkerName,
 };
 
-use super::{apply, archive, list, standings, store};
+use super::{apply, archive, list, store};
 use crate::App;
 use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Result};
@@ -37,7 +37,7 @@ pub(super) async fn post(
 
 pub async fn bulk(app: &App, caller: &Caller, request: &BulkRequest) -> Result<BulkResponse> {
     caller.require_full()?;
-    if matches!(request.action, BulkAction::Tag | BulkAction::Untag) && request.tag.is_none() {
+    if request.action.needs_tag() && request.tag.is_none() {
         return Err(Error::Invalid("tag: this action needs one".to_owned()));
     }
     let meant = meant(app, caller, request).await?;
@@ -75,8 +75,9 @@ fn told(id: WorkerId, name: Option<WorkerName>, done: Result<()>) -> BulkResult 
     BulkResult { id, name, result: BulkOutcome::Refused, detail }
 }
 
-/// Ids that name no worker of the caller's stay, without a name: each id gets its result.
-async fn meant(
+/// Which workers a request means. Ids that name no worker of the caller's stay, without a name: each id gets
+/// its result.
+pub async fn meant(
     app: &App,
     caller: &Caller,
     request: &BulkRequest,
@@ -84,11 +85,9 @@ async fn meant(
     let owner = caller.account_filter();
     let named = match (&request.ids, &request.filter) {
         (Some(ids), None) => {
-            let mut names: std::collections::HashMap<WorkerId, WorkerName> = standings(app, owner)
-                .await?
-                .into_iter()
-                .map(|standing| (standing.row.id, standing.row.name))
-                .collect();
+            let rows = store::list(&mut *app.db.read().await?, owner, None).await?;
+            let mut names: HashMap<WorkerId, WorkerName> =
+                rows.into_iter().map(|row| (row.id, row.name)).collect();
             let mut told = HashSet::new();
             let once = ids.iter().filter(|id| told.insert(**id));
             once.map(|id| (*id, names.remove(id))).collect()
@@ -100,14 +99,6 @@ async fn meant(
         _ => return Err(Error::Invalid("give either ids or a filter".to_owned())),
     };
     Ok(named)
-}
-
-/// Which workers a filter means, for somebody to confirm: by name.
-pub async fn meant_names(app: &App, caller: &Caller, filter: &WorkerFilter) -> Result<Vec<WorkerName>> {
-    let meant = list::meant(app, caller.account_filter(), filter).await?;
-    let mut names: Vec<WorkerName> = meant.into_iter().map(|standing| standing.row.name).collect();
-    names.sort_by_cached_key(|name| name.as_str().to_lowercase());
-    Ok(names)
 }
 
 async fn act(app: &App, caller: &Caller, id: WorkerId, request: &BulkRequest) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The heartbeat: what an agent says every few seconds, and what it is told.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use pictor_protocol::{DesiredState, HeartbeatRequest, HeartbeatResponse};
 
@@ -34,18 +36,20 @@ pub(super) async fn heartbeat(
     Json(report): Json<HeartbeatRequest>,
 ) -> Result<Json<HeartbeatResponse>> {
     check(&report)?;
-    let (row, earned) = {
+    let now = app.clock.now();
+    let (row, earned, test_render) = {
         let mut conn = app.db.read().await?;
         let row = store::get(&mut conn, agent.worker_id, None).await?;
-        (row, earnings::store::earned(&mut conn, agent.worker_id, &app.settings.currency).await?)
+        let earned = earnings::store::earned(&mut conn, agent.worker_id, &app.settings.currency).await?;
+        (row, earned, test_render::wanted(&mut conn, agent.worker_id, now).await?)
     };
     let beat = Beat {
         worker_id: agent.worker_id,
         account_id: agent.account_id,
         ip,
         able: report.accepts_tasks && is_wanted(&row, &report),
-        report,
-        now: app.clock.now(),
+        report: Arc::new(report),
+        now,
         offline_after_seconds: app.settings.offline_after_seconds(),
     };
     if app.presence.record(&beat)? {
@@ -61,7 +65,7 @@ pub(super) async fn heartbeat(
         lease_seconds: app.settings.lease_seconds,
         relay_interval_seconds: None,
         earned,
-        test_render: test_render::wanted(&app, agent.worker_id).await?,
+        test_render,
     }))
 }
 

@@ -1,7 +1,7 @@
 //! The list of workers: searched, filtered, sorted, by pages.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -13,15 +13,13 @@ use pictor_protocol::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Standing, standings};
+use super::{Standing, standings, standings_of};
 use crate::App;
 use crate::auth::{Caller, Provider};
 use crate::earnings::store::earned_of;
 use crate::error::{Error, Json, Query, Result};
+use crate::lists::{self, Format};
 use crate::spreadsheet;
-
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -60,15 +58,6 @@ impl Order {
             Order::Desc => "desc",
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    #[default]
-    Json,
-    /// All that match, without pages.
-    Csv,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
@@ -113,7 +102,7 @@ pub struct Listed {
     pub next_cursor: Option<String>,
     /// How many match, on all pages.
     pub total: usize,
-    /// Every tag of the owner's workers.
+    /// Every tag of the workers among which was looked: of all the owner's, unless some were named.
     pub tags: Vec<String>,
 }
 
@@ -133,13 +122,10 @@ pub(super) async fn get(
 
 /// One page.
 pub async fn list(app: &App, caller: &Caller, query: &ListQuery) -> Result<Listed> {
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
+    let limit = lists::limit(query.limit)?;
     let after = query.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(position).transpose()?;
     let descending = query.order == Order::Desc;
-    let all = standings(app, caller.account_filter()).await?;
+    let all = looked_at(app, caller, query).await?;
     let tags: BTreeSet<&String> = all.iter().flat_map(|standing| &standing.row.tags).collect();
     let tags = tags.into_iter().cloned().collect();
     let matching = matching(all, query)?;
@@ -177,13 +163,19 @@ async fn shown(app: &App, standings: impl Iterator<Item = &Standing> + Clone) ->
     Ok(standings.map(worker).collect())
 }
 
+/// The workers that the query names, or all of the caller's.
+async fn looked_at(app: &App, caller: &Caller, query: &ListQuery) -> Result<Vec<Standing>> {
+    let ids = ids(query.ids.as_deref())?;
+    standings_of(app, caller.account_filter(), ids.as_deref()).await
+}
+
+/// Which of them match what the query says besides.
 fn matching(all: Vec<Standing>, query: &ListQuery) -> Result<Vec<Standing>> {
-    let (statuses, ids) = (statuses(query.status.as_deref())?, ids(query.ids.as_deref())?);
+    let statuses = statuses(query.status.as_deref())?;
     let search = query.search.as_deref().unwrap_or_default().trim().to_lowercase();
     let tag = query.tag.as_deref().filter(|tag| !tag.is_empty());
     let is_meant = |standing: &Standing| {
         (statuses.is_empty() || statuses.contains(&standing.status))
-            && ids.as_ref().is_none_or(|ids| ids.contains(&standing.row.id))
             && tag.is_none_or(|tag| standing.row.tags.iter().any(|own| own == tag))
             && (search.is_empty() || has(standing, &search))
     };
@@ -199,8 +191,8 @@ fn statuses(text: Option<&str>) -> Result<Vec<WorkerStatus>> {
 }
 
 /// `None`: not asked for.
-fn ids(text: Option<&str>) -> Result<Option<HashSet<WorkerId>>> {
-    let ids: Result<HashSet<WorkerId>> = words(text)
+fn ids(text: Option<&str>) -> Result<Option<Vec<WorkerId>>> {
+    let ids: Result<Vec<WorkerId>> = words(text)
         .map(|word| word.parse().map_err(|error| Error::Invalid(format!("ids: {error}"))))
         .collect();
     Ok(Some(ids?).filter(|ids| !ids.is_empty()))
@@ -246,7 +238,7 @@ fn cursor(key: &(String, String)) -> Result<String> {
 
 fn position(cursor: &str) -> Result<(String, String)> {
     let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
-    decoded.ok_or_else(|| Error::Invalid("cursor is not one that this list gave".to_owned()))
+    decoded.ok_or_else(lists::strange_cursor)
 }
 
 /// What the workers that carry one tag come to together.
@@ -263,7 +255,7 @@ pub struct TagTotal {
 
 /// Those that match, by tag; a worker counts for each of its tags.
 pub async fn totals_by_tag(app: &App, caller: &Caller, query: &ListQuery) -> Result<Vec<TagTotal>> {
-    let found = matching(standings(app, caller.account_filter()).await?, query)?;
+    let found = matching(looked_at(app, caller, query).await?, query)?;
     let mut totals: BTreeMap<Option<String>, TagTotal> = BTreeMap::new();
     for worker in shown(app, found.iter()).await? {
         let mut tags: Vec<Option<String>> = worker.tags.iter().cloned().map(Some).collect();
@@ -312,7 +304,7 @@ const CSV_COLUMNS: [&str; 21] = [
 
 /// All that match, in the list's order.
 pub async fn csv(app: &App, caller: &Caller, query: &ListQuery) -> Result<Response> {
-    let mut found = matching(standings(app, caller.account_filter()).await?, query)?;
+    let mut found = matching(looked_at(app, caller, query).await?, query)?;
     found.sort_by_cached_key(|standing| (sort_text(standing, query.sort), standing.row.id));
     if query.order == Order::Desc {
         found.reverse();

@@ -55,7 +55,7 @@ pub(super) struct Beat {
     pub(super) ip: Option<IpAddr>,
     /// Accepts tasks, and its owner wants it to.
     pub(super) able: bool,
-    pub(super) report: HeartbeatRequest,
+    pub(super) report: Arc<HeartbeatRequest>,
     pub(super) now: UnixMillis,
     pub(super) offline_after_seconds: i64,
 }
@@ -100,7 +100,7 @@ impl Seen {
     fn first(beat: &Beat) -> Seen {
         Seen {
             account_id: beat.account_id,
-            report: Arc::new(beat.report.clone()),
+            report: beat.report.clone(),
             ip: beat.ip,
             last_heartbeat_at: beat.now,
             online_since: beat.now,
@@ -148,10 +148,11 @@ impl Seen {
 /// What of a report is the machine and its software, and not what it does just now.
 fn facts(report: &HeartbeatRequest) -> impl PartialEq + use<'_> {
     let cpu = report.cpu.as_ref().map(|cpu| (&cpu.name, cpu.cores));
-    let gpu = |gpu: &pictor_protocol::Gpu| {
-        (gpu.uuid.clone(), gpu.index, gpu.name.clone(), gpu.driver_version.clone(), gpu.memory_total_bytes)
-    };
-    let gpus: Vec<_> = report.gpus.iter().map(gpu).collect();
+    let gpus = report
+        .gpus
+        .iter()
+        .map(|gpu| (&gpu.uuid, gpu.index, &gpu.name, &gpu.driver_version, gpu.memory_total_bytes));
+    let gpus: Vec<_> = gpus.collect();
     let blender: &[BlenderInstall] = &report.blender;
     (&report.os, &report.agent_version, blender, cpu, report.memory_total_bytes, gpus)
 }
@@ -289,7 +290,7 @@ pub async fn presence_loop(app: App) -> anyhow::Result<Infallible> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use pictor_protocol::{AccountId, HeartbeatRequest, Role, UnixMillis, WorkerId};
 
@@ -315,7 +316,7 @@ mod tests {
             account_id: AccountId::from_parts(1, [1; 10]),
             ip: None,
             able: true,
-            report,
+            report: Arc::new(report),
             now: UnixMillis(second * 1_000),
             offline_after_seconds: 30,
         }

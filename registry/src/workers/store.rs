@@ -7,11 +7,12 @@ use pictor_protocol::{
     WorkerName,
 };
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, FromRow, Row};
 
 use super::presence::Seen;
 use crate::earnings::store::add_points;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
@@ -93,34 +94,43 @@ pub async fn create(
     if made == 0 { Err(name_taken(name)) } else { Ok(()) }
 }
 
-/// Every worker that is not archived, of one account or of all.
-pub async fn list(conn: &mut AnyConnection, owner: Option<AccountId>) -> Result<Vec<WorkerRow>> {
-    let rows = sqlx::query(
-        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.slots_desired, w.created_at,
-                w.updated_at, a.wallet_address, a.name AS account_name
-         FROM workers w JOIN accounts a ON a.id = w.account_id
-         WHERE w.archived_at IS NULL AND w.account_id = COALESCE($1, w.account_id)",
-    )
-    .bind(owner.map(String::from))
-    .fetch_all(conn)
-    .await?;
-    rows.iter().map(worker_row).collect()
+/// The workers that are not archived, of one account or of all; of these ids alone, where there are any.
+pub async fn list(
+    conn: &mut AnyConnection,
+    owner: Option<AccountId>,
+    ids: Option<&[WorkerId]>,
+) -> Result<Vec<WorkerRow>> {
+    let mut filter = meant(("w.account_id = $?", "w.id"), owner, ids);
+    let select =
+        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.slots_desired, w.created_at, w.updated_at,
+            a.wallet_address, a.name AS account_name FROM workers w JOIN accounts a ON a.id = w.account_id";
+    Ok(filter.fixed("w.archived_at IS NULL").query(select, "").fetch_all(conn).await?)
 }
 
 /// One worker that is not archived; `NotFound` also when it is another account's.
 pub async fn get(conn: &mut AnyConnection, id: WorkerId, owner: Option<AccountId>) -> Result<WorkerRow> {
-    let row = sqlx::query(
-        "SELECT w.id, w.account_id, w.name, w.tags, w.desired, w.slots_desired, w.created_at,
-                w.updated_at, a.wallet_address, a.name AS account_name
-         FROM workers w JOIN accounts a ON a.id = w.account_id
-         WHERE w.id = $1 AND w.archived_at IS NULL AND w.account_id = COALESCE($2, w.account_id)",
-    )
-    .bind(id.to_string())
-    .bind(owner.map(String::from))
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::NotFound("worker"))?;
-    worker_row(&row)
+    list(conn, owner, Some(&[id])).await?.pop().ok_or(Error::NotFound("worker"))
+}
+
+fn meant(
+    (account, id): (&'static str, &'static str),
+    owner: Option<AccountId>,
+    ids: Option<&[WorkerId]>,
+) -> Filter {
+    let mut filter = Filter::default();
+    if let Some(owner) = owner {
+        filter.text(account, owner);
+    }
+    if let Some(ids) = ids {
+        filter.one_of(id, ids);
+    }
+    filter
+}
+
+impl FromRow<'_, AnyRow> for WorkerRow {
+    fn from_row(row: &AnyRow) -> std::result::Result<WorkerRow, sqlx::Error> {
+        worker_row(row).map_err(|cause| sqlx::Error::Decode(Box::new(cause)))
+    }
 }
 
 fn worker_row(row: &AnyRow) -> Result<WorkerRow> {
@@ -174,23 +184,19 @@ pub async fn archive(conn: &mut AnyConnection, id: WorkerId, now: UnixMillis) ->
     if archived == 0 { Err(Error::NotFound("worker")) } else { Ok(()) }
 }
 
-/// The leases that stand, by worker: of one worker, of one account's workers, or of all.
+/// The leases that stand, by worker: of one account's workers or of all; of these ids alone, where there are any.
 pub async fn held(
     conn: &mut AnyConnection,
     owner: Option<AccountId>,
-    worker_id: Option<WorkerId>,
+    ids: Option<&[WorkerId]>,
 ) -> Result<HashMap<WorkerId, Vec<Held>>> {
-    let rows: Vec<(String, i64, String, String, String, String)> = sqlx::query_as(
-        "SELECT a.worker_id, a.slot, a.id, a.job_id, j.status, a.task_id FROM attempts a
-         JOIN tasks t ON t.id = a.task_id AND t.attempt = a.id JOIN jobs j ON j.id = a.job_id
-         WHERE a.status IN ('pending', 'running', 'paused') AND t.status IN ('pending', 'running', 'paused')
-         AND a.account_id = COALESCE($1, a.account_id) AND a.worker_id = COALESCE($2, a.worker_id)
-         ORDER BY a.slot, a.id",
-    )
-    .bind(owner.map(String::from))
-    .bind(worker_id.map(String::from))
-    .fetch_all(conn)
-    .await?;
+    let mut filter = meant(("a.account_id = $?", "a.worker_id"), owner, ids);
+    filter.fixed("a.status IN ('pending', 'running', 'paused')");
+    filter.fixed("t.status IN ('pending', 'running', 'paused')");
+    let select = "SELECT a.worker_id, a.slot, a.id, a.job_id, j.status, a.task_id FROM attempts a
+         JOIN tasks t ON t.id = a.task_id AND t.attempt = a.id JOIN jobs j ON j.id = a.job_id";
+    let rows: Vec<(String, i64, String, String, String, String)> =
+        filter.query(select, "ORDER BY a.slot, a.id").fetch_all(conn).await?;
     let mut by_worker: HashMap<WorkerId, Vec<Held>> = HashMap::new();
     for (worker_id, slot, attempt_id, job_id, job_status, task_id) in rows {
         let held = Held {

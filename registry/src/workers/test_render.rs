@@ -165,8 +165,12 @@ pub async fn picture(app: &App, caller: &Caller, id: WorkerId, slot: u32) -> Res
 }
 
 /// What an agent is told at its heartbeat.
-pub(super) async fn wanted(app: &App, worker: WorkerId) -> Result<Option<WantedTestRender>> {
-    let open = store::open_slots(&mut *app.db.read().await?, worker, open_since(app.clock.now())).await?;
+pub(super) async fn wanted(
+    conn: &mut AnyConnection,
+    worker: WorkerId,
+    now: UnixMillis,
+) -> Result<Option<WantedTestRender>> {
+    let open = store::open_slots(conn, worker, open_since(now)).await?;
     let Some(id) = open.first().map(|open| open.id) else { return Ok(None) };
     Ok(Some(WantedTestRender { id, slots: open.into_iter().map(|open| open.slot).collect() }))
 }

@@ -1,6 +1,5 @@
 //! The account: what its owner changes by the API and on its page, and that it is written down.
 
-use pictor_registry::audit;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -160,12 +159,15 @@ async fn what_was_done_is_written_down(place: Place) {
     registry.clock.advance(1);
     registry.post(&ada.token, "/v1/tokens", json!({"name": "x", "scope": "full"})).await.ok();
 
-    let db = place.open().await;
-    let mut conn = db.read().await.unwrap();
-    let owner = Some(ada.id.parse().unwrap());
-    let events = audit::store::list(&mut conn, owner, None, 100).await.unwrap();
-    let said: Vec<_> =
-        events.iter().map(|event| (event.action.as_str(), event.actor.as_str(), &event.detail)).collect();
+    let log = async |token: &str, query: &str| {
+        let list = registry.get(token, &format!("/v1/audit?{query}")).await.ok();
+        list["items"].as_array().unwrap().clone()
+    };
+    let events = log(&ada.token, "").await;
+    let said: Vec<_> = events
+        .iter()
+        .map(|event| (text(&event["action"]), text(&event["actor"]), &event["detail"]))
+        .collect();
     assert_eq!(
         said[..3],
         [
@@ -174,15 +176,18 @@ async fn what_was_done_is_written_down(place: Place) {
             ("wallet_address_changed", "session", &json!({"from": null, "to": WALLET})),
         ]
     );
-    assert!(events.iter().any(|event| event.action == "account_created" && event.actor_account_id.is_none()));
-    assert_eq!(events[0].actor_account_id, owner);
-    let signed_in = events.iter().find(|event| event.action == "signed_in").unwrap();
-    assert!(text(&signed_in.detail["token"]).starts_with("tok_"), "{signed_in:?}");
-    let older = audit::store::list(&mut conn, owner, Some(events[0].id), 1).await.unwrap();
-    assert_eq!(older[0].id, events[1].id);
-    let theirs = audit::store::list(&mut conn, Some(eve.id.parse().unwrap()), None, 100).await.unwrap();
+    let is_made = |event: &Value| event["action"] == "account_created" && event["actor_account_id"].is_null();
+    assert!(events.iter().any(is_made));
+    assert_eq!(events[0]["actor_account_id"], *ada.id);
+    let signed_in = events.iter().find(|event| event["action"] == "signed_in").unwrap();
+    assert!(text(&signed_in["detail"]["token"]).starts_with("tok_"), "{signed_in:?}");
+    let older = log(&ada.token, &format!("limit=1&cursor={}", text(&events[0]["id"]))).await;
+    assert_eq!(older[0]["id"], events[1]["id"]);
+    let theirs = log(&eve.token, "").await;
     assert_eq!(theirs.len(), 1, "{theirs:?}");
-    let everybodys = audit::store::list(&mut conn, None, None, 100).await.unwrap();
-    assert_eq!(everybodys.len(), events.len() + theirs.len());
+    let root = registry.account("root", &["operator"]).await;
+    let everybodys = log(&root.token, "").await;
+    let others = everybodys.iter().filter(|event| event["account_id"] != *root.id).count();
+    assert_eq!(others, events.len() + theirs.len());
     registry.stop().await;
 }

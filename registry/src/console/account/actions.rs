@@ -2,8 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
+use axum::response::{IntoResponse, Response};
 use pictor_protocol::{CreatedToken, NewToken, PatchMe, Scope, SessionId, TokenId};
 use serde::Deserialize;
 
@@ -11,14 +10,11 @@ use super::{Entry, show};
 use crate::App;
 use crate::accounts::{identities, me, sessions, tokens};
 use crate::auth::{self, Caller};
-use crate::console::{Form, Page, Visitor, flash, render, text};
+use crate::console::{Form, NoFields, Page, Visitor, render, said, text};
 use crate::error::{Error, Path, Result};
 use crate::oidc::Identity;
 
 /// A form with nothing to fill in.
-#[derive(Deserialize)]
-pub(super) struct Nothing {}
-
 #[derive(Deserialize)]
 pub(super) struct WalletForm {
     wallet_address: String,
@@ -53,7 +49,7 @@ struct TokenPage {
 }
 
 fn done(text: &str) -> Response {
-    (CookieJar::new().add(flash(text)), Redirect::to("/account")).into_response()
+    said(text, "/account")
 }
 
 fn acting(visitor: &Visitor) -> Result<&Caller> {
@@ -130,7 +126,7 @@ pub(super) async fn create_token(
 pub(super) async fn revoke_token(
     State(app): State<App>,
     Path(id): Path<TokenId>,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let name = tokens::revoke(&app, acting(&visitor)?, id).await?;
     Ok(done(&format!("The access token '{name}' was revoked: it opens nothing any more.")))
@@ -139,7 +135,7 @@ pub(super) async fn revoke_token(
 pub(super) async fn end_session(
     State(app): State<App>,
     Path(id): Path<SessionId>,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     sessions::end(&app, acting(&visitor)?, id).await?;
     Ok(done("That browser was signed out."))
@@ -147,7 +143,7 @@ pub(super) async fn end_session(
 
 pub(super) async fn end_other_sessions(
     State(app): State<App>,
-    Form(visitor, Nothing {}): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let ended = sessions::end_all(&app, acting(&visitor)?, Some(visitor.session.id)).await?;
     let ended = i64::try_from(ended).unwrap_or(i64::MAX);

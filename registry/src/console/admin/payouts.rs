@@ -2,12 +2,11 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
+use axum::response::{IntoResponse, Response};
 use pictor_protocol::{AccountId, Micros, NewPayout, PatchPayout, Payout, PayoutId, PayoutStatus, Role};
 use serde::Deserialize;
 
-use super::super::{Form, Page, Visitor, flash, render, text};
+use super::super::{Form, Page, Visitor, render, said, text};
 use super::ROWS;
 use crate::App;
 use crate::error::{Error, Path, Result};
@@ -94,7 +93,6 @@ async fn show(
 
 pub(super) async fn record(
     State(app): State<App>,
-    jar: CookieJar,
     Form(visitor, form): Form<PayoutForm>,
 ) -> Result<Response> {
     let operator = visitor.acting(Role::Operator)?;
@@ -114,8 +112,8 @@ pub(super) async fn record(
     let why = match payouts::record_payout(&app, operator, new, Some(form.key.clone())).await {
         Ok((payout, _)) => {
             let amount = text::money(&payout.amount_micros, &payout.currency);
-            let said = format!("A payout of {amount} to {} was recorded.", payout.account_name);
-            return Ok((jar.add(flash(&said)), Redirect::to(HERE)).into_response());
+            let done = format!("A payout of {amount} to {} was recorded.", payout.account_name);
+            return Ok(said(&done, HERE));
         }
         Err(Error::Invalid(why) | Error::InsufficientFunds(why)) => why,
         Err(Error::Conflict { detail, .. } | Error::Unprocessable { detail, .. }) => detail,
@@ -145,7 +143,6 @@ pub(super) struct EndForm {
 
 pub(super) async fn end(
     State(app): State<App>,
-    jar: CookieJar,
     Path(id): Path<PayoutId>,
     Form(visitor, form): Form<EndForm>,
 ) -> Result<Response> {
@@ -153,11 +150,11 @@ pub(super) async fn end(
     let patch = PatchPayout { status: form.status, reference: Some(form.reference) };
     let payout = payouts::end_payout(&app, operator, id, patch).await?;
     let amount = text::money(&payout.amount_micros, &payout.currency);
-    let said = match payout.status {
+    let done = match payout.status {
         PayoutStatus::Failed => {
             format!("The payout to {} failed; {amount} is in its balance again.", payout.account_name)
         }
         _ => format!("{amount} was sent to {}.", payout.account_name),
     };
-    Ok((jar.add(flash(&said)), Redirect::to(HERE)).into_response())
+    Ok(said(&done, HERE))
 }

@@ -3,21 +3,20 @@
 use askama::Template;
 use axum::extract::multipart::Field;
 use axum::extract::{Multipart, State};
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
+use axum::response::{IntoResponse, Response};
 use pictor_protocol::{FrameRange, JobSettings, Micros, Role};
 
 use crate::App;
 use crate::console::form::TOKEN_FIELD;
-use crate::console::{Page, Visitor, flash, render, text};
-use crate::earnings;
+use crate::console::{Page, Visitor, reasons, render, said, text};
+use crate::earnings::store::{Book, balance};
 use crate::error::{Error, Result};
 use crate::jobs;
 
 const TEXT_BYTES_MAX: usize = 4_096;
 
 /// What was typed, kept when it is refused.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Typed {
     key: String,
     name: String,
@@ -49,17 +48,16 @@ impl NewPage {
 pub(in crate::console) async fn form(State(app): State<App>, visitor: Visitor) -> Result<Response> {
     let typed = Typed {
         key: hex::encode(app.clock.random::<16>()),
-        name: String::new(),
-        frames: String::new(),
         frames_per_task: "1".to_owned(),
         price: "0.05".to_owned(),
+        ..Typed::default()
     };
     show(&app, &visitor, typed, None).await
 }
 
 async fn show(app: &App, visitor: &Visitor, typed: Typed, refusal: Option<Refusal>) -> Result<Response> {
     let caller = visitor.with_role(Role::Creator)?;
-    let balance = earnings::spending(app, caller).await?.balance_micros;
+    let balance = balance(&mut *app.db.read().await?, &Book::Account(caller.account_id)).await?;
     let cost = typed.settings().ok().and_then(|settings| jobs::cost_of(&settings).ok());
     let page = Page::new(app, visitor, "New job");
     Ok(render(&NewPage { page, typed, refusal, cost, balance })?.into_response())
@@ -77,33 +75,26 @@ enum Sent<'a> {
 pub(in crate::console) async fn send(
     State(app): State<App>,
     visitor: Visitor,
-    jar: CookieJar,
     mut form: Multipart,
 ) -> Result<Response> {
     let account = visitor.acting(Role::Creator)?.account_id;
-    let token = next(&mut form).await?.filter(|part| part.name() == Some(TOKEN_FIELD));
+    let token = jobs::next_part(&mut form).await?.filter(|part| part.name() == Some(TOKEN_FIELD));
     let token = match token {
         Some(part) => text_of(part).await?,
         None => String::new(),
     };
     visitor.check_form(&token)?;
-    let mut typed = Typed {
-        key: String::new(),
-        name: String::new(),
-        frames: String::new(),
-        frames_per_task: String::new(),
-        price: String::new(),
-    };
+    let mut typed = Typed::default();
     let made = match typed.read(&mut form).await? {
         Sent::CostOnly => Err(None),
         Sent::Nothing => Err(Some(("scene", "Choose the .blend file to render.".to_owned()))),
         Sent::Scene(scene) => submit(&app, account, &typed, *scene).await?.map_err(Some),
     };
     match made {
-        Ok(id) => {
-            let said = flash("The job is submitted; its tasks start as soon as workers are free.");
-            Ok((jar.add(said), Redirect::to(&format!("/jobs/{id}"))).into_response())
-        }
+        Ok(id) => Ok(said(
+            "The job is submitted; its tasks start as soon as workers are free.",
+            &format!("/jobs/{id}"),
+        )),
         Err(refusal) => {
             // A browser shows an answer only once it has sent everything.
             drain(&mut form, app.settings.scene_bytes_max).await;
@@ -157,16 +148,14 @@ fn refused(error: Error) -> Result<Refusal> {
 }
 
 fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
+    format!("{}.", reasons::capitalised(text))
 }
 
 impl Typed {
     async fn read<'a>(&mut self, form: &'a mut Multipart) -> Result<Sent<'a>> {
         // The scene is the last part, so that everything else is known when it comes.
         for _ in 0..5 {
-            let Some(part) = next(form).await? else { return Ok(Sent::Nothing) };
+            let Some(part) = jobs::next_part(form).await? else { return Ok(Sent::Nothing) };
             match part.name().unwrap_or_default() {
                 "key" => self.key = text_of(part).await?,
                 "name" => self.name = text_of(part).await?,
@@ -176,7 +165,7 @@ impl Typed {
                 _ => return Err(Error::Invalid("the form has a part that is none of its own".to_owned())),
             }
         }
-        let Some(part) = next(form).await? else { return Ok(Sent::Nothing) };
+        let Some(part) = jobs::next_part(form).await? else { return Ok(Sent::Nothing) };
         match part.name().unwrap_or_default() {
             "scene" => Ok(Sent::Scene(Box::new(part))),
             "cost" => Ok(Sent::CostOnly),
@@ -206,13 +195,6 @@ impl Typed {
             scene_sha256: None,
         })
     }
-}
-
-async fn next(form: &mut Multipart) -> Result<Option<Field<'_>>> {
-    let unread = |cause: axum::extract::multipart::MultipartError| {
-        Error::Invalid(format!("the form cannot be read: {}", cause.body_text()))
-    };
-    form.next_field().await.map_err(unread)
 }
 
 async fn text_of(mut part: Field<'_>) -> Result<String> {

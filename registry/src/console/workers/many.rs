@@ -8,10 +8,9 @@ use serde::Deserialize;
 
 use super::back_to;
 use crate::App;
-use crate::auth::Caller;
 use crate::console::{Form, Page, render, text};
 use crate::error::{Error, Result};
-use crate::workers::{self, ListQuery};
+use crate::workers;
 
 /// How many names somebody reads before confirming.
 const NAMES_SHOWN: usize = 20;
@@ -45,12 +44,11 @@ impl Selection {
     }
 
     fn request(&self) -> BulkRequest {
-        let is_tagging = matches!(self.action, BulkAction::Tag | BulkAction::Untag);
         BulkRequest {
             ids: (!self.all).then(|| self.ids.clone()),
             filter: self.all.then(|| self.filter()),
             action: self.action,
-            tag: is_tagging.then(|| self.new_tag.clone()),
+            tag: self.action.needs_tag().then(|| self.new_tag.clone()),
             expected: self.expected,
         }
     }
@@ -121,31 +119,24 @@ fn words(action: BulkAction, tag: &str, count: usize) -> (&'static str, String, 
     }
 }
 
-async fn ticked(app: &App, caller: &Caller, ids: &[WorkerId]) -> Result<(Vec<WorkerId>, Vec<WorkerName>)> {
-    if ids.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let ids = ids.iter().map(WorkerId::to_string).collect::<Vec<_>>().join(",");
-    let query = ListQuery { ids: Some(ids), limit: Some(1_000), ..ListQuery::default() };
-    let found = workers::list(app, caller, &query).await?.workers;
-    Ok(found.into_iter().map(|worker| (worker.id, worker.name)).unzip())
-}
-
 pub(super) async fn confirm(
     State(app): State<App>,
     Form(visitor, selection): Form<Selection>,
 ) -> Result<impl IntoResponse> {
     let caller = visitor.acting(Role::Provider)?;
-    let needs_tag = matches!(selection.action, BulkAction::Tag | BulkAction::Untag);
-    if needs_tag && selection.new_tag.trim().is_empty() {
+    if selection.action.needs_tag() && selection.new_tag.trim().is_empty() {
         return Err(Error::Invalid("a tag is missing: go back and write one beside the action".to_owned()));
     }
     // Those that are still there: what is confirmed is what is then counted.
-    let (ids, names) = if selection.all {
-        (Vec::new(), workers::meant_names(&app, caller, &selection.filter()).await?)
-    } else {
-        ticked(&app, caller, &selection.ids).await?
-    };
+    let meant = workers::meant(&app, caller, &selection.request()).await?;
+    let mut there: Vec<(WorkerId, WorkerName)> =
+        meant.into_iter().filter_map(|(id, name)| Some((id, name?))).collect();
+    there.sort_by_cached_key(|(_, name)| name.as_str().to_lowercase());
+    let (mut ids, names): (Vec<WorkerId>, Vec<WorkerName>) = there.into_iter().unzip();
+    if selection.all {
+        // The filter is confirmed, not the workers that it means now.
+        ids.clear();
+    }
     let count = names.len();
     let (action, button, consequence) = words(selection.action, selection.new_tag.trim(), count);
     let (question, consequence) = match count {

@@ -1,21 +1,16 @@
 //! Acting on one worker.
 
-use std::collections::HashMap;
-
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum_extra::extract::cookie::CookieJar;
+use axum::response::{IntoResponse, Response};
 use pictor_protocol::{DesiredState, PatchWorker, Role, SlotStatus, WorkerId, WorkerName, WorkerStatus};
 use serde::Deserialize;
 
 use super::back_to;
 use crate::App;
-use crate::console::{Form, Page, Visitor, flash, render, text};
+use crate::console::{Form, NoFields, Page, Visitor, render, said, text};
 use crate::error::{Error, Path, Result};
 use crate::workers;
-
-type Nothing = HashMap<String, String>;
 
 /// Sent with the whole form of the list; what is ticked there is not meant.
 #[derive(Deserialize)]
@@ -24,46 +19,29 @@ pub(super) struct FromList {
     list: String,
 }
 
-pub(super) async fn pause(
-    app: State<App>,
-    id: Path<WorkerId>,
-    jar: CookieJar,
-    form: Form<FromList>,
-) -> Result<Response> {
-    want(&app.0, id.0, jar, &form, DesiredState::Paused, "is paused").await
+pub(super) async fn pause(app: State<App>, id: Path<WorkerId>, form: Form<FromList>) -> Result<Response> {
+    want(&app.0, id.0, &form, DesiredState::Paused, "is paused").await
 }
 
-pub(super) async fn resume(
-    app: State<App>,
-    id: Path<WorkerId>,
-    jar: CookieJar,
-    form: Form<FromList>,
-) -> Result<Response> {
-    want(&app.0, id.0, jar, &form, DesiredState::Active, "takes tasks again").await
+pub(super) async fn resume(app: State<App>, id: Path<WorkerId>, form: Form<FromList>) -> Result<Response> {
+    want(&app.0, id.0, &form, DesiredState::Active, "takes tasks again").await
 }
 
-pub(super) async fn drain(
-    app: State<App>,
-    id: Path<WorkerId>,
-    jar: CookieJar,
-    form: Form<FromList>,
-) -> Result<Response> {
-    want(&app.0, id.0, jar, &form, DesiredState::Draining, "finishes what it renders and takes nothing new")
-        .await
+pub(super) async fn drain(app: State<App>, id: Path<WorkerId>, form: Form<FromList>) -> Result<Response> {
+    want(&app.0, id.0, &form, DesiredState::Draining, "finishes what it renders and takes nothing new").await
 }
 
 async fn want(
     app: &App,
     id: WorkerId,
-    jar: CookieJar,
     Form(visitor, FromList { list }): &Form<FromList>,
     desired: DesiredState,
-    said: &str,
+    done: &str,
 ) -> Result<Response> {
     let owner = visitor.acting(Role::Provider)?.account_filter();
     workers::apply(app, id, owner, PatchWorker { desired: Some(desired), ..PatchWorker::default() }).await?;
-    let name = workers::worker(app, id, owner).await?.name;
-    Ok((jar.add(flash(&format!("{name} {said}."))), Redirect::to(&back_to(list))).into_response())
+    let name = workers::name(app, id, owner).await?;
+    Ok(said(&format!("{name} {done}."), &back_to(list)))
 }
 
 #[derive(Template)]
@@ -86,7 +64,7 @@ pub(super) async fn rename_page(
     visitor: Visitor,
     Path(id): Path<WorkerId>,
 ) -> Result<impl IntoResponse> {
-    let name = workers::worker(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?.name;
+    let name = workers::name(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
     let page = Page::new(&app, &visitor, &format!("Rename {name}"));
     render(&RenamePage { page, id, typed: name.to_string(), name, refusal: None })
 }
@@ -94,11 +72,10 @@ pub(super) async fn rename_page(
 pub(super) async fn rename(
     State(app): State<App>,
     Path(id): Path<WorkerId>,
-    jar: CookieJar,
     Form(visitor, Rename { name: typed }): Form<Rename>,
 ) -> Result<Response> {
     let owner = visitor.acting(Role::Provider)?.account_filter();
-    let before = workers::worker(&app, id, owner).await?.name;
+    let before = workers::name(&app, id, owner).await?;
     let renamed = match typed.parse::<WorkerName>() {
         Ok(name) => {
             let change = PatchWorker { name: Some(name), ..PatchWorker::default() };
@@ -107,10 +84,7 @@ pub(super) async fn rename(
         Err(refusal) => Err(Error::Invalid(refusal.to_string())),
     };
     match renamed {
-        Ok(()) => {
-            let said = flash(&format!("{before} is now named {}.", typed.trim()));
-            Ok((jar.add(said), Redirect::to(&format!("/workers/{id}"))).into_response())
-        }
+        Ok(()) => Ok(said(&format!("{before} is now named {}.", typed.trim()), &format!("/workers/{id}"))),
         Err(error @ (Error::Invalid(_) | Error::Conflict { .. })) => {
             let page = Page::new(&app, &visitor, &format!("Rename {before}"));
             let refusal = Some(error.to_string());
@@ -148,7 +122,7 @@ pub(super) async fn config_page(
 pub(super) async fn config(
     State(app): State<App>,
     Path(id): Path<WorkerId>,
-    Form(visitor, _): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     Ok(workers::setup::config_file(&app, visitor.acting(Role::Provider)?, id).await?.into_response())
 }
@@ -182,11 +156,10 @@ pub(super) async fn delete_page(
 pub(super) async fn delete(
     State(app): State<App>,
     Path(id): Path<WorkerId>,
-    jar: CookieJar,
-    Form(visitor, _): Form<Nothing>,
+    Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let caller = visitor.acting(Role::Provider)?;
-    let name = workers::worker(&app, id, caller.account_filter()).await?.name;
+    let name = workers::name(&app, id, caller.account_filter()).await?;
     workers::archive(&app, id, caller).await?;
-    Ok((jar.add(flash(&format!("{name} is deleted."))), Redirect::to("/workers")).into_response())
+    Ok(said(&format!("{name} is deleted."), "/workers"))
 }
