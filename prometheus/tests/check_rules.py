@@ -4,7 +4,9 @@
 Every alert needs a severity, a level, a summary, a description, a link to a dashboard, a
 runbook, a test in which it fires, one in which it stays quiet, and its row in
 docs/monitoring.md. Every recording rule needs a test of its value and a name
-`level:metric:operation`.
+`level:metric:operation`. Every group has a name of its own, and every test names the groups it
+loads in the order in which they read one another: promtool takes any other group at random, and
+an alert would see the value of this minute or of the last one.
 
 Needs PyYAML (Debian: python3-yaml). Prints what is wrong and exits 1.
 """
@@ -155,8 +157,25 @@ def faults_of_records():
             yield f"{name}: must not use worker_name"
 
 
+def groups(path):
+    return [group["name"] for group in load(path)["groups"]]
+
+
+def faults_of_groups():
+    files = [path for folder in ("rules", "alerts") for path in sorted((PROMETHEUS / folder).glob("*.yml"))]
+    names = [name for path in files for name in groups(path)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{name}: the name of two groups"
+    for path in sorted(Path(__file__).parent.glob("*.yml")):
+        test = load(path)
+        loaded = [name for file in test["rule_files"] for name in groups(path.parent / file)]
+        if test.get("group_eval_order") != loaded:
+            yield f"{path.name}: group_eval_order must be {loaded}"
+
+
 def main():
-    faults = [*faults_of_alerts(), *faults_of_records(), *monitoring_page.faults(rules("alerts"), tests_by_file())]
+    faults = [*faults_of_alerts(), *faults_of_records(), *faults_of_groups(),
+              *monitoring_page.faults(rules("alerts"), tests_by_file())]
     for fault in faults:
         print(fault, file=sys.stderr)
     if faults:
