@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blender::sandbox,
     config::{Cli, Command, Config, DoctorFlags, RunFlags},
-    doctor, import,
+    desktop, doctor, import,
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
@@ -33,6 +33,13 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             set_up_tls();
             on_runtime(examine(flags))
         }
+        Command::App(flags) => {
+            set_up_tls();
+            let telemetry = telemetry.start(&SERVICE)?;
+            let result = desktop::app(flags);
+            telemetry.stop();
+            result
+        }
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
             telemetry.log()?;
@@ -52,7 +59,7 @@ fn set_up_tls() {
     }
 }
 
-fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+pub(crate) fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(work);
@@ -63,8 +70,15 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    crate::run(config, shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM and Ctrl-C stop the agent, and the second time at once.
+pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = shutdown.clone();
+    let stop = stop.clone();
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping; a second signal stops at once");
@@ -72,8 +86,7 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(1);
     });
-    crate::run(config, shutdown).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {

@@ -8,6 +8,7 @@ pub mod blender;
 pub mod cli;
 pub mod collectors;
 pub mod config;
+pub mod desktop;
 pub mod doctor;
 pub mod durable;
 pub mod economics;
