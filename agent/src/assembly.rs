@@ -6,8 +6,10 @@ use anyhow::Context;
 use axum::Router;
 use pictor_protocol::Earned;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    app::{App, History},
     blender::Device,
     collectors::{
         self, Sources,
@@ -21,12 +23,14 @@ use crate::{
     heartbeat::{Connection, Heartbeat},
     machine::Machine,
     outbox::{Outbox, sender::Sender},
+    pause::Pause,
     readiness::{Probe, Readiness},
     registry::Registry,
     runner::{Runner, SceneCache},
     sampler::{Sampler, Threads},
     server,
     slots::Slots,
+    task_log::TaskLogs,
     test_render::TestRenders,
 };
 
@@ -43,6 +47,7 @@ pub(crate) struct Agent {
     pub(crate) sender: Sender,
     pub(crate) runner: Arc<Runner>,
     pub(crate) threads: Threads,
+    pub(crate) app: Arc<App>,
 }
 
 /// What several parts read and write.
@@ -50,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<Slots>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) logs: Arc<TaskLogs>,
+    pub(crate) pause: Arc<Pause>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) health: Arc<Health>,
     pub(crate) economics: Arc<Economics>,
@@ -61,7 +68,11 @@ pub(crate) struct Shared {
     pub(crate) earned: watch::Sender<Option<Earned>>,
 }
 
-pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
+pub(crate) async fn assemble(
+    config: Config,
+    listen: SocketAddr,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Agent> {
     let registry = Registry::new(&config.identity.0)?;
     let machine = Machine::identify(&config.data)?;
     let shared = Shared::open(&config).await?;
@@ -79,22 +90,26 @@ pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Resu
         data: config.data.clone(),
         slots: shared.slots.devices().len(),
     };
+    let app = Arc::new(shared.app(&config, shutdown));
     let runner = Arc::new(shared.runner(registry, config)?);
     let sender = runner.sender();
-    Ok(Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads })
+    Ok(Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads, app })
 }
 
 impl Shared {
     async fn open(config: &Config) -> anyhow::Result<Shared> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
+        let (slots, news) = (Arc::new(Slots::new(devices(config).await)), Arc::new(Notify::new()));
         Ok(Shared {
-            slots: Arc::new(Slots::new(devices(config).await)),
+            pause: Arc::new(Pause::open(&config.data, Arc::clone(&slots), Arc::clone(&news))),
+            logs: Arc::new(TaskLogs::new(slots.devices().len())),
+            slots,
             outbox: Arc::new(outbox),
             counters: Arc::new(Counters::new()?),
             readiness: Arc::new(Readiness::new()),
             health: Arc::new(Health::default()),
             economics: Arc::new(Economics::open(config.economics.clone(), &config.data)),
-            news: Arc::new(Notify::new()),
+            news,
             gpus: watch::Sender::new(None),
             host: watch::Sender::new(None),
             connection: watch::Sender::new(Connection::default()),
@@ -164,6 +179,23 @@ impl Shared {
         }
     }
 
+    fn app(&self, config: &Config, shutdown: CancellationToken) -> App {
+        App {
+            identity: config.identity.clone(),
+            slots: Arc::clone(&self.slots),
+            logs: Arc::clone(&self.logs),
+            pause: Arc::clone(&self.pause),
+            readiness: Arc::clone(&self.readiness),
+            health: Arc::clone(&self.health),
+            gpus: self.gpus.subscribe(),
+            host: self.host.subscribe(),
+            connection: self.connection.subscribe(),
+            earned: self.earned.subscribe(),
+            history: History::default(),
+            shutdown,
+        }
+    }
+
     fn runner(&self, registry: Registry, config: Config) -> anyhow::Result<Runner> {
         let (folder, counters) = (config.data.join("cache/scenes"), Arc::clone(&self.counters));
         let scenes = SceneCache::open(&folder, config.scene_cache_bytes, counters);
@@ -175,6 +207,7 @@ impl Shared {
             readiness: Arc::clone(&self.readiness),
             connection: self.connection.subscribe(),
             counters: Arc::clone(&self.counters),
+            logs: Arc::clone(&self.logs),
             news: Arc::clone(&self.news),
             limits: config.limits,
             render_folder: config.data.join("render"),

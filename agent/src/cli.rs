@@ -8,8 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    app::terminal,
     blender::sandbox,
-    config::{Cli, Command, Config, DoctorFlags, RunFlags},
+    config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
     desktop, doctor, import,
 };
 
@@ -39,6 +40,14 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             let result = desktop::app(flags);
             telemetry.stop();
             result
+        }
+        Command::Status(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(async move {
+                let data = config::data_of(&flags.run)?;
+                terminal::show(&data, flags.watch, flags.json).await.map(|()| ExitCode::SUCCESS)
+            })
         }
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {

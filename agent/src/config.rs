@@ -41,6 +41,8 @@ pub enum Command {
     Run(RunFlags),
     /// Checks GPU, driver, Blender, sandbox, disk, registry and clock, and says what to do about each
     Doctor(DoctorFlags),
+    /// Shows what the running agent does: slots, tasks, progress, what is wrong
+    Status(StatusFlags),
     /// Opens the worker app: in a window of its own, or in the browser; starts the agent if none runs
     App(desktop::Flags),
     /// The last step into the sandbox; for the agent's own use
@@ -72,6 +74,9 @@ pub struct RunFlags {
     /// Where to serve /metrics [default: 127.0.0.1:9850]
     #[arg(long, env = "PICTOR_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Where to serve the worker app [default: where /metrics is served]
+    #[arg(long, env = "PICTOR_APP_LISTEN", value_name = "ADDRESS:PORT")]
+    pub app_listen: Option<SocketAddr>,
     /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root, else ~/.local/share/pictor-agent]
     #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -93,6 +98,18 @@ pub struct DoctorFlags {
     /// Render a frame on every slot, in the sandbox, and say how long it took and on what
     #[arg(long, env = "PICTOR_RENDER")]
     pub render: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct StatusFlags {
+    #[command(flatten)]
+    pub run: RunFlags,
+    /// Show it again every second, until Ctrl-C
+    #[arg(long, env = "PICTOR_WATCH")]
+    pub watch: bool,
+    /// As JSON, for programs
+    #[arg(long, env = "PICTOR_JSON")]
+    pub json: bool,
 }
 
 /// Why there is no usable configuration. The agent exits with 78.
@@ -152,6 +169,7 @@ impl File {
 #[serde(deny_unknown_fields)]
 struct AgentTable {
     listen: Option<SocketAddr>,
+    app_listen: Option<SocketAddr>,
     data: Option<PathBuf>,
     scene_cache_bytes: Option<u64>,
 }
@@ -213,7 +231,11 @@ pub struct Config {
     pub path: PathBuf,
     pub identity: Identity,
     pub listen: SocketAddr,
+    /// Where the worker app is served; with /metrics unless named.
+    pub app_listen: Option<SocketAddr>,
     pub data: PathBuf,
+    /// Where local programs find the worker app's link.
+    pub link_folder: PathBuf,
     pub scene_cache_bytes: u64,
     pub places: Places,
     pub device: DeviceChoice,
@@ -301,6 +323,8 @@ impl Config {
         Ok(Config {
             identity: Identity(worker),
             listen,
+            app_listen: flags.app_listen.or(file.agent.app_listen).filter(|app| *app != listen),
+            link_folder: link_folder(&data),
             data,
             scene_cache_bytes: file.agent.scene_cache_bytes.unwrap_or(SCENE_CACHE_BYTES_DEFAULT),
             places: Places {
@@ -461,6 +485,21 @@ impl Session {
             state: folder("XDG_STATE_HOME", ".local/state", "data")?.join("pictor-agent"),
         })
     }
+}
+
+/// What systemd made for this service, whose members may read it, or else the data folder.
+fn link_folder(data: &Path) -> PathBuf {
+    let named = env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    named.filter(|folder| folder.is_dir()).unwrap_or_else(|| data.to_owned())
+}
+
+/// Where the agent of these flags keeps its data, without a config file too.
+pub fn data_of(flags: &RunFlags) -> Result<PathBuf, ConfigError> {
+    let configured = || {
+        let path = flags.config.clone().map_or_else(default_path, Ok).ok()?;
+        parse(&path, &read(&path).ok()?).ok()?.agent.data
+    };
+    flags.data.clone().or_else(configured).map_or_else(default_data, Ok)
 }
 
 fn default_listen(path: &Path) -> Result<SocketAddr, ConfigError> {

@@ -2,6 +2,7 @@
 //!
 //! [`run`] lists every route and every loop.
 
+pub mod app;
 mod assembly;
 pub mod backoff;
 pub mod blender;
@@ -18,12 +19,14 @@ pub mod heartbeat;
 pub mod import;
 pub mod machine;
 pub mod outbox;
+pub mod pause;
 pub mod readiness;
 pub mod registry;
 pub mod runner;
 pub mod sampler;
 pub mod server;
 pub mod slots;
+pub mod task_log;
 pub mod test_render;
 
 use std::{
@@ -37,10 +40,12 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use axum::Router;
 use rustix::fs::{FlockOperation, flock};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use app::link::{self, Link};
 use assembly::{Agent, Shared};
 use config::Config;
 use runner::Runner;
@@ -54,13 +59,32 @@ const FLUSH_LOOK: Duration = Duration::from_millis(50);
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _lock = open_data(&config.data)?;
     let listener = bind(config.listen).await?;
-    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads: _threads } =
-        assembly::assemble(config, listener.local_addr()?).await?;
+    let app_listener = match config.app_listen {
+        Some(listen) => Some(bind(listen).await?),
+        None => None,
+    };
+    let link_folder = config.link_folder.clone();
+    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads: _threads, app } =
+        assembly::assemble(config, listener.local_addr()?, shutdown.clone()).await?;
     let Shared { readiness, health, economics, .. } = shared;
+    let app_listen = app_listener.as_ref().unwrap_or(&listener).local_addr()?;
+    let link = Link::new(app_listen, link::new_key());
+    let app_routes = app::routes(Arc::clone(&app), &link.key, app_listen);
+    let _published = link.publish(&link_folder).context("cannot leave the worker app's link")?;
+    let (routes, app_routes) = match &app_listener {
+        Some(_) => (routes, app_routes),
+        None => (routes.merge(app_routes), Router::new()),
+    };
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();
     loops.spawn(async move { axum::serve(listener, routes).await.err().map(|error| error.to_string()) });
+    if let Some(listener) = app_listener {
+        loops.spawn(
+            async move { axum::serve(listener, app_routes).await.err().map(|error| error.to_string()) },
+        );
+    }
+    loops.spawn(async move { match app.watch().await {} });
     loops.spawn(async move { match readiness.watch(&probe).await {} });
     loops.spawn(async move { match health.watch(watched).await {} });
     loops.spawn({
@@ -95,22 +119,23 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
 /// Makes the data folder and keeps other agents out of it.
 fn open_data(data: &Path) -> anyhow::Result<File> {
-    let attempt = || -> io::Result<File> {
-        DirBuilder::new().recursive(true).mode(0o700).create(data)?;
-        match fs::remove_dir_all(data.join("render")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        File::create(data.join("lock"))
-    };
-    let lock = attempt().with_context(|| {
+    let cannot_write = || {
         format!(
             "cannot write to {}: choose another folder with --data, or run as a user who may",
             data.display()
         )
-    })?;
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    let lock = made.and_then(|()| File::create(data.join("lock"))).with_context(cannot_write)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("another agent uses {}: stop it, or choose another folder with --data", data.display());
+    }
+    // Only what nobody renders into any more.
+    match fs::remove_dir_all(data.join("render")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(cannot_write);
+        }
+        _ => {}
     }
     Ok(lock)
 }

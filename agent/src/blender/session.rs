@@ -68,6 +68,8 @@ pub enum Event {
     },
     /// A line Blender printed, without control characters.
     Log(String),
+    /// Likewise, of the many that say how far a frame is: worth watching, not worth keeping.
+    Statistics(String),
 }
 
 /// What the driver found. Except for the seconds it is what the process inside says.
@@ -451,6 +453,7 @@ impl Supervisor {
     fn printed(&mut self, text: String) {
         if progress::is_statistics(&text) {
             self.statistics(&text);
+            let _ = self.events.try_send(Event::Statistics(text));
             return;
         }
         self.log.add(&text);

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use super::absolute;
 use crate::{
     app::{link::Link, status::Status},
     config::{self, Config, RunFlags},
@@ -46,7 +47,7 @@ struct Own {
 impl Finder {
     pub(super) fn new(flags: &RunFlags) -> anyhow::Result<Finder> {
         let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
-        Ok(Finder { client, data: config::data_of(flags)? })
+        Ok(Finder { client, data: absolute(&config::data_of(flags)?)? })
     }
 
     pub(super) fn data(&self) -> &Path {

@@ -88,8 +88,8 @@ fn words(run: &RunFlags) -> anyhow::Result<Vec<String>> {
         let Some(path) = path else { continue };
         words.extend([option.to_owned(), absolute(path)?.to_string_lossy().into_owned()]);
     }
-    if let Some(listen) = run.listen {
-        words.extend(["--listen".to_owned(), listen.to_string()]);
+    for (option, address) in [("--listen", run.listen), ("--app-listen", run.app_listen)] {
+        words.extend(address.into_iter().flat_map(|address| [option.to_owned(), address.to_string()]));
     }
     Ok(words)
 }

@@ -26,6 +26,7 @@ use crate::{
     readiness::{Readiness, Verdict, disk_shortage},
     registry::{CallError, Registry},
     slots::{Slots, StopSignal},
+    task_log::TaskLogs,
 };
 
 /// The longest that the registry lets an asker wait for work.
@@ -45,6 +46,7 @@ pub struct Runner {
     pub readiness: Arc<Readiness>,
     pub connection: watch::Receiver<Connection>,
     pub counters: Arc<Counters>,
+    pub logs: Arc<TaskLogs>,
     /// Rings the heartbeat.
     pub news: Arc<Notify>,
     pub limits: Limits,

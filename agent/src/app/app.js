@@ -1,0 +1,41 @@
+
+// The render logs: lines come numbered over the page's stream. A new task's take the place of the last one's.
+for (const log of document.querySelectorAll("[data-log]")) {
+  const slot = Number(log.dataset.log);
+  const follow = document.querySelector(`[data-follow="${slot}"]`);
+  const hold = document.querySelector(`[data-hold="${slot}"]`);
+  const state = document.getElementById(`log-state-${slot}`);
+  const isOn = (button) => button.getAttribute("aria-pressed") === "true";
+  const set = (button, on) => button.setAttribute("aria-pressed", String(on));
+  const waiting = [];
+  let next = 0, attempt = null;
+
+  const show = ({ attempt_id, first, from, lines }) => {
+    if (attempt_id !== attempt) {
+      log.textContent = "";
+      attempt = attempt_id;
+      next = first;
+    }
+    const fresh = lines.slice(Math.max(0, next - from));
+    next = Math.max(next, from + lines.length);
+    if (fresh.length > 0) log.append(`${fresh.join("\n")}\n`);
+    if (isOn(follow)) log.scrollTop = log.scrollHeight;
+  };
+  document.addEventListener("log", ({ detail }) => {
+    if (detail.slot !== slot) return;
+    if (!isOn(hold)) { show(detail); return; }
+    waiting.push(detail);
+    state.textContent = "Paused: more has come.";
+  });
+  hold.addEventListener("click", () => {
+    set(hold, !isOn(hold));
+    state.textContent = isOn(hold) ? "Paused." : "";
+    if (!isOn(hold)) waiting.splice(0).forEach(show);
+  });
+  follow.addEventListener("click", () => {
+    set(follow, !isOn(follow));
+    if (isOn(follow)) log.scrollTop = log.scrollHeight;
+  });
+  // Who scrolls up wants to read there.
+  log.addEventListener("scroll", () => set(follow, log.scrollTop + log.clientHeight >= log.scrollHeight - 8));
+}

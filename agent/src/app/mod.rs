@@ -1,0 +1,72 @@
+//! The worker app: local pages on which a machine's owner sees what it does, and changes that.
+//!
+//! Data flows one way: the agent's parts publish what they know, [`App::status`] reads it, pages show it.
+
+mod access;
+mod history;
+pub mod link;
+mod live;
+mod page;
+mod rendering;
+pub mod status;
+pub mod terminal;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+use pictor_protocol::Earned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    collectors::{host::HostSample, nvml::Gpus},
+    config::Identity,
+    health::Health,
+    heartbeat::Connection,
+    pause::Pause,
+    readiness::Readiness,
+    slots::Slots,
+    task_log::TaskLogs,
+};
+use access::Access;
+pub(crate) use history::History;
+
+/// What the pages read and change.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) identity: Identity,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) logs: Arc<TaskLogs>,
+    pub(crate) pause: Arc<Pause>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) gpus: watch::Receiver<Option<Gpus>>,
+    pub(crate) host: watch::Receiver<Option<HostSample>>,
+    pub(crate) connection: watch::Receiver<Connection>,
+    pub(crate) earned: watch::Receiver<Option<Earned>>,
+    pub(crate) history: History,
+    /// Ends the streams, which would keep the agent from ending.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl App {
+    /// Keeps the small graphs' points, for ever.
+    pub(crate) async fn watch(&self) -> Infallible {
+        self.history.watch(self.host.clone(), self.gpus.clone()).await
+    }
+}
+
+/// Every route of the app, behind its key.
+pub(crate) fn routes(app: Arc<App>, key: &str, listen: SocketAddr) -> Router {
+    Router::new()
+        .route("/", get(rendering::show))
+        .route("/live", get(rendering::live))
+        .route("/pause", post(rendering::pause))
+        .route("/app/status", get(rendering::json))
+        .with_state(app)
+        .layer(middleware::from_fn_with_state(Access::new(key, listen), access::guard))
+        .route("/assets/{name}", get(page::asset))
+}
