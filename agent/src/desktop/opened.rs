@@ -78,7 +78,7 @@ mod tests {
 
     fn file(folder: &Path, name: &str, id: u8, worker_name: &str, token: &str) -> PathBuf {
         let path = folder.join(name);
-        let id = format!("wrk_01890000-0000-7000-8000-0000000000{id:02}");
+        let id = format!("wrk_018900000000700080000000000000{id:02}");
         let text = format!(
             "registry = \"http://127.0.0.1:8080/\"\nworker_id = \"{id}\"\nworker_name = \"{worker_name}\"\ntoken = \"{token}\"\n"
         );

@@ -3,9 +3,9 @@
 use std::{cell::RefCell, rc::Rc};
 
 use anyhow::Context;
-use gtk::{glib, prelude::*};
 use tao::{platform::unix::WindowExtUnix, window::Window};
 use url::Url;
+use webkit2gtk::{HardwareAccelerationPolicy, SettingsExt, WebViewExt};
 use wry::{
     NewWindowResponse, PermissionResponse, WebView, WebViewBuilder, WebViewBuilderExtUnix, WebViewExtUnix,
 };
@@ -59,7 +59,10 @@ impl Pages {
             .with_document_title_changed_handler(titled);
         let container = window.default_vbox().context("the window has no room for pages")?;
         let view = builder.build_gtk(container).context("WebKit cannot be started")?;
-        draw_without_gpu(&view).context("WebKit has no such setting")?;
+        // Text and bars need no GPU: those of this machine are for rendering, and with some drivers the window stays
+        // empty.
+        let settings = view.webview().settings().context("WebKit has no settings")?;
+        settings.set_hardware_acceleration_policy(HardwareAccelerationPolicy::Never);
         Ok(Pages { view, place })
     }
 
@@ -106,15 +109,6 @@ impl Place {
             _ => Way::Nowhere,
         }
     }
-}
-
-/// Text and bars need no GPU: those of this machine are for rendering, and with some drivers the window stays empty.
-fn draw_without_gpu(view: &WebView) -> Option<()> {
-    let settings: glib::Object = view.webview().property("settings");
-    let policies = settings.find_property("hardware-acceleration-policy")?;
-    let never = glib::EnumClass::with_type(policies.value_type())?.to_value_by_nick("never")?;
-    settings.set_property_from_value(policies.name(), &never);
-    Some(())
 }
 
 fn visit(url: &str) {
