@@ -181,7 +181,8 @@ impl Shared {
 
     fn app(&self, config: &Config, shutdown: CancellationToken) -> App {
         App {
-            identity: config.identity.clone(),
+            config: config.clone(),
+            checkup: Arc::default(),
             slots: Arc::clone(&self.slots),
             logs: Arc::clone(&self.logs),
             pause: Arc::clone(&self.pause),

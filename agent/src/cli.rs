@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::terminal,
+    app::{link, terminal},
     blender::sandbox,
     config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
     doctor, import,
@@ -81,7 +81,7 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(1);
     });
-    crate::run(config, shutdown).await?;
+    crate::run(config, link::new_key(), shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }
 

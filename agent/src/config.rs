@@ -2,7 +2,7 @@
 
 use std::{
     env, fmt, fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,7 +18,7 @@ use crate::{
     economics,
 };
 
-const LISTEN_DEFAULT: &str = "127.0.0.1:9850";
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9850);
 const SCENE_CACHE_BYTES_DEFAULT: u64 = 20 << 30;
 /// Faster than this, measuring costs more than it tells.
 const INTERVAL_SECONDS_MIN: f64 = 0.1;
@@ -223,7 +223,7 @@ struct MetricsTable {
 }
 
 /// Everything the agent was told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The file it came from.
     pub path: PathBuf,
@@ -292,7 +292,7 @@ impl Config {
         warn_if_readable_by_others(&path);
         let file = parse(&path, &text)?;
         let worker = file.worker();
-        let listen = flags.listen.or(file.agent.listen).map_or_else(|| default_listen(&path), Ok)?;
+        let listen = flags.listen.or(file.agent.listen).unwrap_or(LISTEN_DEFAULT);
         let data = flags.data.clone().or(file.agent.data).map_or_else(default_data, Ok)?;
         let data = std::path::absolute(&data)
             .map_err(|source| ConfigError::Unreadable { path: data.clone(), source })?;
@@ -464,11 +464,9 @@ pub fn data_of(flags: &RunFlags) -> Result<PathBuf, ConfigError> {
     flags.data.clone().or_else(configured).map_or_else(default_data, Ok)
 }
 
-fn default_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
-    LISTEN_DEFAULT.parse().map_err(|_| ConfigError::Value {
-        path: path.to_owned(),
-        message: format!("cannot listen on {LISTEN_DEFAULT}"),
-    })
+/// Where the worker app is served while there is no config file.
+pub fn app_listen_of(flags: &RunFlags) -> SocketAddr {
+    flags.app_listen.or(flags.listen).unwrap_or(LISTEN_DEFAULT)
 }
 
 fn xdg(variable: &str, under_home: &str) -> Option<PathBuf> {
