@@ -8,7 +8,7 @@ use pictor_protocol::Earned;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    blender::Device,
+    blender::{Device, Places},
     collectors::{
         self, Sources,
         host::HostSample,
@@ -26,6 +26,7 @@ use crate::{
     runner::{Runner, SceneCache},
     sampler::{Sampler, Threads},
     server,
+    settings::{Live, Settings},
     slots::Slots,
     test_render::TestRenders,
 };
@@ -59,6 +60,9 @@ pub(crate) struct Shared {
     pub(crate) host: watch::Sender<Option<HostSample>>,
     pub(crate) connection: watch::Sender<Connection>,
     pub(crate) earned: watch::Sender<Option<Earned>>,
+    #[expect(dead_code, reason = "the pages that change settings come with the worker app")]
+    pub(crate) settings: Arc<Settings>,
+    places: watch::Sender<Places>,
 }
 
 pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
@@ -73,7 +77,7 @@ pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Resu
     let routes =
         server::routes(sampler, Arc::clone(&shared.health), worker_id, config.metrics.access.clone());
     let probe = Probe {
-        places: config.places.clone(),
+        places: shared.places.clone(),
         sandbox: config.sandbox.clone(),
         device: config.device,
         data: config.data.clone(),
@@ -87,18 +91,28 @@ pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Resu
 impl Shared {
     async fn open(config: &Config) -> anyhow::Result<Shared> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
+        let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
+        let places = watch::Sender::new(config.places.clone());
+        let live = Live {
+            economics: Arc::clone(&economics),
+            idle: watch::Sender::new(config.idle.clone()),
+            places: places.clone(),
+            blender_is_given: config.blender_is_given,
+        };
         Ok(Shared {
             slots: Arc::new(Slots::new(devices(config).await)),
             outbox: Arc::new(outbox),
             counters: Arc::new(Counters::new()?),
             readiness: Arc::new(Readiness::new()),
             health: Arc::new(Health::default()),
-            economics: Arc::new(Economics::open(config.economics.clone(), &config.data)),
+            economics,
             news: Arc::new(Notify::new()),
             gpus: watch::Sender::new(None),
             host: watch::Sender::new(None),
             connection: watch::Sender::new(Connection::default()),
             earned: watch::Sender::new(None),
+            settings: Arc::new(Settings::of_agent(config.path.clone(), live)),
+            places,
         })
     }
 

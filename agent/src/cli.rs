@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blender::sandbox,
     config::{Cli, Command, Config, DoctorFlags, RunFlags},
-    doctor, import,
+    doctor, idle, import, settings,
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
@@ -33,6 +33,12 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             set_up_tls();
             on_runtime(examine(flags))
         }
+        Command::Set(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(async move { settings::set(flags).await.map(|()| ExitCode::SUCCESS) })
+        }
+        Command::IdleGuard(args) => idle::guard(&args),
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
             telemetry.log()?;

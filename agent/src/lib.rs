@@ -14,6 +14,7 @@ pub mod economics;
 pub mod eta;
 pub mod health;
 pub mod heartbeat;
+pub mod idle;
 pub mod import;
 pub mod machine;
 pub mod outbox;
@@ -22,6 +23,7 @@ pub mod registry;
 pub mod runner;
 pub mod sampler;
 pub mod server;
+pub mod settings;
 pub mod slots;
 pub mod test_render;
 
