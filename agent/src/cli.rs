@@ -11,7 +11,7 @@ use crate::{
     app::{link, terminal},
     blender::sandbox,
     config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
-    doctor, import,
+    doctor, idle, import, settings,
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
@@ -42,6 +42,12 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
                 terminal::show(&data, flags.watch, flags.json).await.map(|()| ExitCode::SUCCESS)
             })
         }
+        Command::Set(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(async move { settings::set(flags).await.map(|()| ExitCode::SUCCESS) })
+        }
+        Command::IdleGuard(args) => idle::guard(&args),
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
             telemetry.log()?;

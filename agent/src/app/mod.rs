@@ -10,6 +10,7 @@ pub mod link;
 mod live;
 mod page;
 mod rendering;
+pub mod settings;
 pub mod status;
 pub mod terminal;
 
@@ -30,6 +31,7 @@ use crate::{
     heartbeat::Connection,
     pause::Pause,
     readiness::Readiness,
+    settings::Settings,
     slots::Slots,
     task_log::TaskLogs,
 };
@@ -43,6 +45,7 @@ pub struct App {
     /// As the agent was started.
     pub(crate) config: Config,
     pub(crate) checkup: Arc<Checkup>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) logs: Arc<TaskLogs>,
     pub(crate) pause: Arc<Pause>,
@@ -71,6 +74,9 @@ pub(crate) fn routes(app: Arc<App>, key: &str, listen: SocketAddr) -> Router {
         .route("/live", get(rendering::live))
         .route("/pause", post(rendering::pause))
         .route("/app/status", get(rendering::json))
+        .route("/settings", get(settings::show).post(settings::change))
+        .route("/settings/live", get(settings::live))
+        .route("/app/settings", post(settings::set))
         .route("/first-run", get(first_run::show))
         .route("/first-run/live", get(first_run::live))
         .route("/first-run/check", post(first_run::check))
