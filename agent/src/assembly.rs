@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{App, History},
-    blender::Device,
+    blender::{Device, Places},
     collectors::{
         self, Sources,
         host::HostSample,
@@ -29,6 +29,7 @@ use crate::{
     runner::{Runner, SceneCache},
     sampler::{Sampler, Threads},
     server,
+    settings::{Live, Settings},
     slots::Slots,
     task_log::TaskLogs,
     test_render::TestRenders,
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) host: watch::Sender<Option<HostSample>>,
     pub(crate) connection: watch::Sender<Connection>,
     pub(crate) earned: watch::Sender<Option<Earned>>,
+    pub(crate) settings: Arc<Settings>,
+    places: watch::Sender<Places>,
 }
 
 pub(crate) async fn assemble(
@@ -84,7 +87,7 @@ pub(crate) async fn assemble(
     let routes =
         server::routes(sampler, Arc::clone(&shared.health), worker_id, config.metrics.access.clone());
     let probe = Probe {
-        places: config.places.clone(),
+        places: shared.places.clone(),
         sandbox: config.sandbox.clone(),
         device: config.device,
         data: config.data.clone(),
@@ -100,6 +103,14 @@ impl Shared {
     async fn open(config: &Config) -> anyhow::Result<Shared> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
         let (slots, news) = (Arc::new(Slots::new(devices(config).await)), Arc::new(Notify::new()));
+        let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
+        let places = watch::Sender::new(config.places.clone());
+        let live = Live {
+            economics: Arc::clone(&economics),
+            idle: watch::Sender::new(config.idle.clone()),
+            places: places.clone(),
+            blender_is_given: config.blender_is_given,
+        };
         Ok(Shared {
             pause: Arc::new(Pause::open(&config.data, Arc::clone(&slots), Arc::clone(&news))),
             logs: Arc::new(TaskLogs::new(slots.devices().len())),
@@ -108,12 +119,14 @@ impl Shared {
             counters: Arc::new(Counters::new()?),
             readiness: Arc::new(Readiness::new()),
             health: Arc::new(Health::default()),
-            economics: Arc::new(Economics::open(config.economics.clone(), &config.data)),
+            economics,
             news,
             gpus: watch::Sender::new(None),
             host: watch::Sender::new(None),
             connection: watch::Sender::new(Connection::default()),
             earned: watch::Sender::new(None),
+            settings: Arc::new(Settings::of_agent(config.path.clone(), live)),
+            places,
         })
     }
 
@@ -181,7 +194,9 @@ impl Shared {
 
     fn app(&self, config: &Config, shutdown: CancellationToken) -> App {
         App {
-            identity: config.identity.clone(),
+            config: config.clone(),
+            checkup: Arc::default(),
+            settings: Arc::clone(&self.settings),
             slots: Arc::clone(&self.slots),
             logs: Arc::clone(&self.logs),
             pause: Arc::clone(&self.pause),

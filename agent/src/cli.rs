@@ -8,10 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::terminal,
+    app::{link, terminal},
     blender::sandbox,
     config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
-    desktop, doctor, import,
+    desktop, doctor, idle, import, settings,
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
@@ -49,6 +49,12 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
                 terminal::show(&data, flags.watch, flags.json).await.map(|()| ExitCode::SUCCESS)
             })
         }
+        Command::Set(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(async move { settings::set(flags).await.map(|()| ExitCode::SUCCESS) })
+        }
+        Command::IdleGuard(args) => idle::guard(&args),
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
             telemetry.log()?;
@@ -80,7 +86,7 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    crate::run(config, shutdown).await?;
+    crate::run(config, link::new_key(), shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     env, fmt, fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,10 +15,10 @@ use url::Url;
 
 use crate::{
     blender::{Limits, Places, sandbox},
-    desktop, economics,
+    desktop, economics, idle,
 };
 
-const LISTEN_DEFAULT: &str = "127.0.0.1:9850";
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9850);
 const SCENE_CACHE_BYTES_DEFAULT: u64 = 20 << 30;
 /// Faster than this, measuring costs more than it tells.
 const INTERVAL_SECONDS_MIN: f64 = 0.1;
@@ -45,6 +45,11 @@ pub enum Command {
     Status(StatusFlags),
     /// Opens the worker app: in a window of its own, or in the browser; starts the agent if none runs
     App(desktop::Flags),
+    /// Changes one setting in the config file; without KEY, lists what can be changed
+    Set(SetFlags),
+    /// Keeps the owner's own program from outliving the agent; for the agent's own use
+    #[command(hide = true)]
+    IdleGuard(idle::GuardArgs),
     /// The last step into the sandbox; for the agent's own use
     #[command(hide = true)]
     Sandbox(sandbox::InnerArgs),
@@ -64,6 +69,22 @@ pub struct ImportFlags {
     /// Where it goes [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
     #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SetFlags {
+    /// Which setting, such as economics.price_per_kwh
+    #[arg(requires = "value")]
+    pub key: Option<String>,
+    /// What it becomes; "" goes back to the default
+    #[arg(allow_hyphen_values = true)]
+    pub value: Option<String>,
+    /// The worker's config file [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder of the agent that runs with it, as `run` was told
+    #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -151,6 +172,10 @@ struct File {
     metrics: MetricsTable,
     #[serde(default)]
     economics: economics::Table,
+    #[serde(default)]
+    idle: idle::Table,
+    #[serde(default)]
+    update: UpdateTable,
 }
 
 impl File {
@@ -224,8 +249,24 @@ struct MetricsTable {
     open: bool,
 }
 
-/// Everything the agent was told.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateTable {
+    enabled: Option<bool>,
+}
+
+/// What of a config file can change while the agent runs.
 #[derive(Debug)]
+pub struct Changeable {
+    pub identity: Identity,
+    pub blender: Option<PathBuf>,
+    pub economics: economics::Settings,
+    pub idle: idle::Settings,
+    pub update_enabled: Option<bool>,
+}
+
+/// Everything the agent was told.
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The file it came from.
     pub path: PathBuf,
@@ -238,12 +279,15 @@ pub struct Config {
     pub link_folder: PathBuf,
     pub scene_cache_bytes: u64,
     pub places: Places,
+    /// Whether `--blender` named the one to use, so that the file's does not count.
+    pub blender_is_given: bool,
     pub device: DeviceChoice,
     pub sandbox: sandbox::Settings,
     /// `wall` is each task's own.
     pub limits: Limits,
     pub metrics: MetricsConfig,
     pub economics: economics::Settings,
+    pub idle: idle::Settings,
 }
 
 /// Whose work this is and where it comes from. Its `Debug` form hides the token.
@@ -294,7 +338,8 @@ impl Config {
         warn_if_readable_by_others(&path);
         let file = parse(&path, &text)?;
         let worker = file.worker();
-        let listen = flags.listen.or(file.agent.listen).map_or_else(|| default_listen(&path), Ok)?;
+        let listen = flags.listen.or(file.agent.listen).unwrap_or(LISTEN_DEFAULT);
+        let Changeable { economics, idle, .. } = changeable(&path, &text)?;
         let data = flags.data.clone().or(file.agent.data).map_or_else(default_data, Ok)?;
         let data = std::path::absolute(&data)
             .map_err(|source| ConfigError::Unreadable { path: data.clone(), source })?;
@@ -316,10 +361,6 @@ impl Config {
             wall: usual.wall,
         };
         let metrics = metrics(&path, file.metrics, listen)?;
-        let economics = file
-            .economics
-            .settings()
-            .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
         Ok(Config {
             identity: Identity(worker),
             listen,
@@ -332,11 +373,13 @@ impl Config {
                 search_path: env::var_os("PATH"),
                 home: home(),
             },
+            blender_is_given: flags.blender.is_some(),
             device: file.blender.device,
             sandbox: sandbox_settings,
             limits,
             metrics,
             economics,
+            idle,
             path,
         })
     }
@@ -353,6 +396,19 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
 /// Checks a config file's text and returns whose it is.
 pub fn identity(path: &Path, text: &str) -> Result<WorkerConfig, ConfigError> {
     parse(path, text).map(|file| file.worker())
+}
+
+/// Checks a config file's text and returns what of it can change.
+pub fn changeable(path: &Path, text: &str) -> Result<Changeable, ConfigError> {
+    let file = parse(path, text)?;
+    let refused = |message| ConfigError::Value { path: path.to_owned(), message };
+    Ok(Changeable {
+        identity: Identity(file.worker()),
+        economics: file.economics.settings().map_err(refused)?,
+        idle: file.idle.settings().map_err(refused)?,
+        blender: file.blender.path,
+        update_enabled: file.update.enabled,
+    })
 }
 
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
@@ -502,11 +558,9 @@ pub fn data_of(flags: &RunFlags) -> Result<PathBuf, ConfigError> {
     flags.data.clone().or_else(configured).map_or_else(default_data, Ok)
 }
 
-fn default_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
-    LISTEN_DEFAULT.parse().map_err(|_| ConfigError::Value {
-        path: path.to_owned(),
-        message: format!("cannot listen on {LISTEN_DEFAULT}"),
-    })
+/// Where the worker app is served while there is no config file.
+pub fn app_listen_of(flags: &RunFlags) -> SocketAddr {
+    flags.app_listen.or(flags.listen).unwrap_or(LISTEN_DEFAULT)
 }
 
 fn xdg(variable: &str, under_home: &str) -> Option<PathBuf> {

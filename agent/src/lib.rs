@@ -16,6 +16,7 @@ pub mod economics;
 pub mod eta;
 pub mod health;
 pub mod heartbeat;
+pub mod idle;
 pub mod import;
 pub mod machine;
 pub mod outbox;
@@ -25,6 +26,7 @@ pub mod registry;
 pub mod runner;
 pub mod sampler;
 pub mod server;
+pub mod settings;
 pub mod slots;
 pub mod task_log;
 pub mod test_render;
@@ -45,9 +47,12 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use app::link::{self, Link};
+use app::{
+    first_run,
+    link::{self, Link},
+};
 use assembly::{Agent, Shared};
-use config::Config;
+use config::{Config, ConfigError, RunFlags};
 use runner::Runner;
 use slots::Stop;
 
@@ -55,8 +60,29 @@ use slots::Stop;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
 
+/// Runs the agent until `shutdown`, and before it has a config file, the page that asks for one.
+pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Of both, so that who has opened the one need not open the other.
+    let key = link::new_key();
+    let config = match Config::load(flags) {
+        Err(ConfigError::Missing(destination)) => {
+            let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
+            let _lock = open_data(&data)?;
+            let listener = bind(listen).await?;
+            first_run::serve(listener, &key, &data, destination, shutdown.clone()).await?;
+            if shutdown.is_cancelled() {
+                return Ok(());
+            }
+            Config::load(flags)?
+        }
+        config => config?,
+    };
+    run(config, key, shutdown).await
+}
+
 /// Runs the agent until `shutdown`: then stops rendering, gives its leases back, sends what is finished, says goodbye.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// The worker app opens with `key`.
+pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _lock = open_data(&config.data)?;
     let listener = bind(config.listen).await?;
     let app_listener = match config.app_listen {
@@ -68,7 +94,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         assembly::assemble(config, listener.local_addr()?, shutdown.clone()).await?;
     let Shared { readiness, health, economics, .. } = shared;
     let app_listen = app_listener.as_ref().unwrap_or(&listener).local_addr()?;
-    let link = Link::new(app_listen, link::new_key());
+    let link = Link::new(app_listen, key);
     let app_routes = app::routes(Arc::clone(&app), &link.key, app_listen);
     let _published = link.publish(&link_folder).context("cannot leave the worker app's link")?;
     let (routes, app_routes) = match &app_listener {

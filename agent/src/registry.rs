@@ -12,15 +12,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pictor_protocol::{
     AttemptEnded, AttemptId, CompleteRequest, EnrolRequest, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    LeaseRequest, LeasesResponse, Problem, ReleaseRequest, StoredFrame, TestRenderId, TestRenderReport,
-    WorkerConfig, is_loopback,
+    LeaseRequest, LeasesResponse, NewWorker, Problem, ReleaseRequest, StoredFrame, TestRenderId,
+    TestRenderReport, WorkerConfig, WorkerName, is_loopback,
 };
 use pictor_telemetry::TraceParent;
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tracing::{Span, field::Empty, info_span};
 use url::Url;
@@ -111,6 +111,18 @@ impl Registry {
         let response = answer(call.with(|call| call.timeout(CALL_TIMEOUT).json(beat)), On::Worker).await?;
         let skew_seconds = clock_skew(response.headers());
         Ok((response.json().await.map_err(|error| retry(&error))?, skew_seconds))
+    }
+
+    /// Gives this worker another name; returns it as the registry has it.
+    pub async fn rename(&self, name: WorkerName) -> Result<WorkerName, CallError> {
+        /// All of a worker that is of interest here.
+        #[derive(Deserialize)]
+        struct Named {
+            name: WorkerName,
+        }
+        let call = self.call(Method::PATCH, "/v1/agent/worker", &[]);
+        let call = call.with(|call| call.timeout(CALL_TIMEOUT).json(&NewWorker { name }));
+        json(call, On::Worker).await.map(|named: Named| named.name)
     }
 
     /// Waits for work as long as the request says.

@@ -39,7 +39,7 @@ class Screen:
             process.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _start(self, name, *command, display=None):
+    def _start(self, name, *command):
         words = ["env", *(f"{key}={value}" for key, value in getattr(self, "environment", {}).items()), *command]
         self.processes.append(Process(name, self.folder, *words))
         return self.processes[-1]
@@ -89,9 +89,12 @@ class Screen:
 
     def picture(self, window):
         """What is seen of a window, without its frame."""
-        text = self.run("xdotool", "getwindowgeometry", "--shell", str(int(window.id, 16)))
-        at = {key: int(value) for key, value in re.findall(r"(?m)^(X|Y|WIDTH|HEIGHT)=(\d+)$", text)}
-        box = (at["X"], at["Y"], min(at["X"] + at["WIDTH"], WIDTH), min(at["Y"] + at["HEIGHT"], HEIGHT))
+        text = self.run("xwininfo", "-id", window.id)
+        x, y, width, height = (
+            int(re.search(rf"{words}: +(\d+)", text).group(1))
+            for words in ("Absolute upper-left X", "Absolute upper-left Y", "Width", "Height")
+        )
+        box = (x, y, min(x + width, WIDTH), min(y + height, HEIGHT))
         return ImageGrab.grab(bbox=box, xdisplay=self.display)
 
 

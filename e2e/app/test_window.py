@@ -1,11 +1,10 @@
 """The desktop window, on a screen without a monitor, with real agents behind it."""
 
 import json
-import time
 
 import pytest
 from network import Network
-from processes import free_port, until
+from processes import Process, built, free_port, run, until
 from screen import Screen
 from worker import Worker
 
@@ -56,6 +55,11 @@ class Machine:
         file.write_text(file.read_text() + '\n[blender]\ndevice = "cpu"\n')
         return worker, file
 
+    def start_agent(self):
+        agent = Process(f"agent-{self.name}", self.network.folder, built("pictor-agent"), "run", *self.flags)
+        self.network.agents.append(agent)
+        return agent
+
     def is_status(self, worker, status):
         return self.network.is_status(self.network.ada, worker, status)
 
@@ -87,7 +91,7 @@ def colours(picture):
     return {colour: count / (picture.width * picture.height) for count, colour in counted}
 
 
-BRAND = (0x4F, 0x46, 0xE5)
+BRAND, RESUME = (0x4F, 0x46, 0xE5), (0x43, 0x38, 0xCA)
 
 
 def test_it_shows_the_running_agents_page_and_follows_it(screen, worker):
@@ -101,8 +105,9 @@ def test_it_shows_the_running_agents_page_and_follows_it(screen, worker):
 
     before = until("the page is drawn", 30, is_drawn)
     pause(worker, "paused")
-    # A new button in the brand's colour, with nothing pressed here.
-    until("the pause is seen", 30, lambda: colours(screen.picture(window)).get(BRAND, 0) > 2 * before[BRAND])
+    # A button that was not there, with nothing pressed here.
+    assert RESUME not in before
+    until("the pause is seen", 30, lambda: colours(screen.picture(window)).get(RESUME, 0) > 0.001)
     pause(worker, "active")
 
     app.choose("Quit (the agent keeps running)")
@@ -143,20 +148,23 @@ def test_the_tray_pauses_and_resumes(screen, worker):
     assert app.ended()[0] == 0
 
 
-def test_an_agent_that_is_started_anew_is_found_again(screen):
-    worker = Worker()
-    try:
-        app = screen.start_app(*flags(worker))
-        app.window("Rendering")
-        worker.network.stop_agent(worker.agent)
-        worker.agent = worker.network.start_imported("again", worker.config)
-        worker.data = worker.network.folder / "again-data"
-        other = screen.start_app("--config", worker.config, "--data", worker.data)
-        other.window("Rendering")
-        other.process.stop()
-        app.process.stop()
-    finally:
-        worker.stop()
+def test_an_agent_that_is_started_anew_is_found_again(screen, machine):
+    worker, file = machine.downloaded("restarted")
+    run(built("pictor-agent"), "import", file, "--config", machine.config)
+    agent = machine.start_agent()
+    app = screen.start_app(*machine.flags)
+    app.window("Rendering · restarted")
+    first = machine.link()
+    agent.stop()
+    machine.start_agent()
+    second = until("the agent's new link", 60, machine.link)
+    assert second["key"] != first["key"]
+    port = int(second["address"].rsplit(":")[1])
+    until("its page's stream", 30, lambda: app.page_connections(port) > 0)
+    until("the tray knows", 30, lambda: "Pause" in app.tray_menu())
+    app.choose("Quit (the agent keeps running)")
+    assert app.ended()[0] == 0
+    machine.is_status(worker, "idle")
 
 
 def test_it_starts_the_agent_and_ends_with_it(screen, machine):
@@ -181,7 +189,6 @@ def test_an_opened_file_is_asked_about_where_the_machine_is_a_worker(screen, mac
     app.window("Rendering · first")
 
     assert screen.start_app(*machine.flags, other).ended()[0] == 0
-    app.window("My Workers").activate() if False else None
     question = until("the question", 20, lambda: [window for window in app.windows() if window.title == "My Workers"])[0]
     question.activate()
     screen.press("Escape")

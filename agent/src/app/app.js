@@ -39,3 +39,28 @@ for (const log of document.querySelectorAll("[data-log]")) {
   // Who scrolls up wants to read there.
   log.addEventListener("scroll", () => set(follow, log.scrollTop + log.clientHeight >= log.scrollHeight - 8));
 }
+
+// <div data-drop="id">: a file that is chosen or dropped there is read into that text field.
+for (const zone of document.querySelectorAll("[data-drop]")) {
+  const read = async (file) => { if (file) document.getElementById(zone.dataset.drop).value = await file.text(); };
+  zone.querySelector("input").addEventListener("change", (event) => read(event.target.files[0]));
+  for (const type of ["dragover", "dragleave", "drop"]) {
+    zone.addEventListener(type, (event) => {
+      event.preventDefault();
+      zone.classList.toggle("over", type === "dragover");
+      if (type === "drop") read(event.dataTransfer.files[0]);
+    });
+  }
+}
+
+// <p data-await="/path">: goes there as soon as the agent answers again.
+for (const { dataset } of document.querySelectorAll("[data-await]")) {
+  const look = async () => {
+    try {
+      // The agent that starts has this page's key; the one that ends has no such route.
+      if ((await fetch("/app/status")).ok) { location.assign(dataset.await); return; }
+    } catch { /* Not yet there. */ }
+    setTimeout(look, 300);
+  };
+  look();
+}

@@ -3,11 +3,14 @@
 //! Data flows one way: the agent's parts publish what they know, [`App::status`] reads it, pages show it.
 
 mod access;
+mod checkup;
+pub mod first_run;
 mod history;
 pub mod link;
 mod live;
 mod page;
 mod rendering;
+pub mod settings;
 pub mod status;
 pub mod terminal;
 
@@ -23,21 +26,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     collectors::{host::HostSample, nvml::Gpus},
-    config::Identity,
+    config::Config,
     health::Health,
     heartbeat::Connection,
     pause::Pause,
     readiness::Readiness,
+    settings::Settings,
     slots::Slots,
     task_log::TaskLogs,
 };
 use access::Access;
+use checkup::Checkup;
 pub(crate) use history::History;
 
 /// What the pages read and change.
 #[derive(Debug)]
 pub struct App {
-    pub(crate) identity: Identity,
+    /// As the agent was started.
+    pub(crate) config: Config,
+    pub(crate) checkup: Arc<Checkup>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) logs: Arc<TaskLogs>,
     pub(crate) pause: Arc<Pause>,
@@ -66,6 +74,13 @@ pub(crate) fn routes(app: Arc<App>, key: &str, listen: SocketAddr) -> Router {
         .route("/live", get(rendering::live))
         .route("/pause", post(rendering::pause))
         .route("/app/status", get(rendering::json))
+        .route("/settings", get(settings::show).post(settings::change))
+        .route("/settings/live", get(settings::live))
+        .route("/app/settings", post(settings::set))
+        .route("/first-run", get(first_run::show))
+        .route("/first-run/live", get(first_run::live))
+        .route("/first-run/check", post(first_run::check))
+        .route("/first-run/frame/{slot}", get(first_run::frame))
         .with_state(app)
         .layer(middleware::from_fn_with_state(Access::new(key, listen), access::guard))
         .route("/assets/{name}", get(page::asset))

@@ -101,10 +101,10 @@ impl App {
         let slots = self.slot_views(host.as_ref().and_then(|host| host.cpu_name.as_deref()));
         let (status, reasons) = self.overall(&slots);
         Status {
-            worker_id: self.identity.0.worker_id.to_string(),
+            worker_id: self.config.identity.0.worker_id.to_string(),
             worker_name: self.worker_name(),
-            wallet_address: self.identity.0.wallet_address.clone(),
-            registry: self.identity.0.registry.to_string(),
+            wallet_address: self.config.identity.0.wallet_address.clone(),
+            registry: self.config.identity.0.registry.to_string(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             status,
             reasons,
@@ -136,7 +136,7 @@ impl App {
     /// The name by which the registry knows the worker, for it may be changed there.
     pub(super) fn worker_name(&self) -> String {
         let heard = self.connection.borrow().worker_name.clone();
-        heard.unwrap_or_else(|| self.identity.0.worker_name.clone()).to_string()
+        heard.unwrap_or_else(|| self.config.identity.0.worker_name.clone()).to_string()
     }
 
     fn slot_views(&self, cpu_name: Option<&str>) -> Vec<Slot> {

@@ -76,7 +76,7 @@ fn screen(status: &Status, link: &Link) -> String {
     line(format_args!("CPU        {}, memory {}", status.cpu(), status.memory()));
     for finding in &status.findings {
         let advice = finding.advice.as_deref().unwrap_or_default();
-        line(format_args!("! {}: {}. To do: {advice}", finding.check.as_str(), finding.found));
+        line(format_args!("! {}: {}. To do: {advice}", finding.check.title(), finding.found));
     }
     for slot in &status.slots {
         line(format_args!(""));

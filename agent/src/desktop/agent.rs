@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use pictor_protocol::DesiredState;
+use reqwest::StatusCode;
 use rustix::fs::{FlockOperation, flock};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::absolute;
 use crate::{
     app::{link::Link, status::Status},
-    config::{self, Config, RunFlags},
+    config::{self, RunFlags},
 };
 
 /// How long an agent may take from its start to its first page: a late driver is waited for.
@@ -64,9 +65,14 @@ impl Finder {
         None
     }
 
-    pub(super) async fn status(&self, link: &Link) -> anyhow::Result<Status> {
-        let answer = self.client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
-        Ok(answer.send().await?.error_for_status()?.json().await?)
+    /// None while the agent still asks for its config file.
+    pub(super) async fn status(&self, link: &Link) -> anyhow::Result<Option<Status>> {
+        let ask = self.client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
+        let answer = ask.send().await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(answer.error_for_status()?.json().await?))
     }
 
     /// Presses a button of the Rendering page.
@@ -90,7 +96,10 @@ impl Finder {
             );
         }
         let shutdown = CancellationToken::new();
-        let mut task = tokio::spawn(start(flags.clone(), shutdown.clone()));
+        let mut task = tokio::spawn({
+            let (flags, shutdown) = (flags.clone(), shutdown.clone());
+            async move { crate::set_up_and_run(&flags, shutdown).await }
+        });
         let until = Instant::now() + START_TIMEOUT;
         let mut look = tokio::time::interval(LOOK_EVERY);
         while Instant::now() < until {
@@ -125,10 +134,6 @@ impl Finder {
         File::open(self.data.join("lock"))
             .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
     }
-}
-
-async fn start(flags: RunFlags, shutdown: CancellationToken) -> anyhow::Result<()> {
-    crate::run(Config::load(&flags)?, shutdown).await
 }
 
 impl Running {

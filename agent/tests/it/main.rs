@@ -11,5 +11,6 @@ mod health;
 mod measurements;
 mod outbox;
 mod registry;
+mod settings;
 mod tasks;
 mod test_render;
