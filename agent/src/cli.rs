@@ -11,7 +11,7 @@ use crate::{
     app::{link, terminal},
     blender::sandbox,
     config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
-    doctor, idle, import, settings,
+    desktop, doctor, idle, import, settings,
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
@@ -33,6 +33,13 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             telemetry.log()?;
             set_up_tls();
             on_runtime(examine(flags))
+        }
+        Command::App(flags) => {
+            set_up_tls();
+            let telemetry = telemetry.start(&SERVICE)?;
+            let result = desktop::app(flags);
+            telemetry.stop();
+            result
         }
         Command::Status(flags) => {
             telemetry.log()?;
@@ -67,7 +74,7 @@ fn set_up_tls() {
     }
 }
 
-fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+pub(crate) fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(work);
@@ -78,8 +85,15 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    crate::run(config, link::new_key(), shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM and Ctrl-C stop the agent, and the second time at once.
+pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = shutdown.clone();
+    let stop = stop.clone();
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping; a second signal stops at once");
@@ -87,8 +101,7 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(1);
     });
-    crate::run(config, link::new_key(), shutdown).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {

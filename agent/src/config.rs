@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     blender::{Limits, Places, sandbox},
-    economics, idle,
+    desktop, economics, idle,
 };
 
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9850);
@@ -48,6 +48,8 @@ pub enum Command {
     /// Keeps the owner's own program from outliving the agent; for the agent's own use
     #[command(hide = true)]
     IdleGuard(idle::GuardArgs),
+    /// Opens the worker app: in a window of its own, or in the browser; starts the agent if none runs
+    App(desktop::Flags),
     /// The last step into the sandbox; for the agent's own use
     #[command(hide = true)]
     Sandbox(sandbox::InnerArgs),
@@ -503,6 +505,42 @@ fn default_data() -> Result<PathBuf, ConfigError> {
         return Ok("/var/lib/pictor-agent".into());
     }
     Ok(xdg("XDG_DATA_HOME", ".local/share").ok_or(ConfigError::NoHome("data"))?.join("pictor-agent"))
+}
+
+/// What the worker app asks of the session it is started in.
+#[derive(Debug)]
+pub struct Session {
+    /// Whether there is a screen to open a window on.
+    pub is_graphical: bool,
+    /// This machine's address as the person on the other side of SSH calls it.
+    pub ssh_address: Option<String>,
+    pub user: Option<String>,
+    /// With which the person's click may bring a window to the front.
+    pub startup_id: Option<String>,
+    /// For sockets that end with the session.
+    pub runtime: PathBuf,
+    /// What desktops start with the session.
+    pub autostart: PathBuf,
+    /// For what is worth remembering, and no loss.
+    pub state: PathBuf,
+}
+
+impl Session {
+    pub fn of_environment() -> Result<Session, ConfigError> {
+        let text = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
+        let folder = |variable, under_home, what| xdg(variable, under_home).ok_or(ConfigError::NoHome(what));
+        // Client's address and port, then the server's.
+        let ssh = text("SSH_CONNECTION").and_then(|line| line.split(' ').nth(2).map(str::to_owned));
+        Ok(Session {
+            is_graphical: text("DISPLAY").or_else(|| text("WAYLAND_DISPLAY")).is_some(),
+            ssh_address: ssh,
+            user: text("USER").or_else(|| text("LOGNAME")),
+            startup_id: text("DESKTOP_STARTUP_ID").or_else(|| text("XDG_ACTIVATION_TOKEN")),
+            runtime: folder("XDG_RUNTIME_DIR", ".cache", "data")?.join("pictor-agent"),
+            autostart: folder("XDG_CONFIG_HOME", ".config", "config")?.join("autostart"),
+            state: folder("XDG_STATE_HOME", ".local/state", "data")?.join("pictor-agent"),
+        })
+    }
 }
 
 /// What systemd made for this service, whose members may read it, or else the data folder.

@@ -9,6 +9,7 @@ pub mod blender;
 pub mod cli;
 pub mod collectors;
 pub mod config;
+pub mod desktop;
 pub mod doctor;
 pub mod durable;
 pub mod economics;
@@ -144,22 +145,23 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
 
 /// Makes the data folder and keeps other agents out of it.
 fn open_data(data: &Path) -> anyhow::Result<File> {
-    let attempt = || -> io::Result<File> {
-        DirBuilder::new().recursive(true).mode(0o700).create(data)?;
-        match fs::remove_dir_all(data.join("render")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        File::create(data.join("lock"))
-    };
-    let lock = attempt().with_context(|| {
+    let cannot_write = || {
         format!(
             "cannot write to {}: choose another folder with --data, or run as a user who may",
             data.display()
         )
-    })?;
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    let lock = made.and_then(|()| File::create(data.join("lock"))).with_context(cannot_write)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("another agent uses {}: stop it, or choose another folder with --data", data.display());
+    }
+    // Only what nobody renders into any more.
+    match fs::remove_dir_all(data.join("render")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(cannot_write);
+        }
+        _ => {}
     }
     Ok(lock)
 }

@@ -60,10 +60,21 @@ impl Link {
     /// The link of the agent that keeps its data here, or else of this machine's service; whether it still runs is
     /// for the caller to find out.
     pub fn find(data: &Path) -> Option<Link> {
-        [data, Path::new(SERVICE_FOLDER)].into_iter().find_map(|folder| {
+        Link::candidates(data).next()
+    }
+
+    /// Both of these. An agent that was killed has left its link.
+    pub fn candidates(data: &Path) -> impl Iterator<Item = Link> {
+        [data, Path::new(SERVICE_FOLDER)].into_iter().filter_map(|folder| {
             let text = fs::read_to_string(folder.join(FILE)).ok()?;
             serde_json::from_str(&text).ok()
         })
+    }
+
+    /// Whether a service runs whose link this user may not read.
+    pub fn is_kept_from_us() -> bool {
+        let file = Path::new(SERVICE_FOLDER).join(FILE);
+        fs::File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
 
     /// Leaves it for other programs until the guard is dropped.
