@@ -44,13 +44,13 @@ pub enum Command {
     Doctor(DoctorFlags),
     /// Shows what the running agent does: slots, tasks, progress, what is wrong
     Status(StatusFlags),
+    /// Opens the worker app: in a window of its own, or in the browser; starts the agent if none runs
+    App(desktop::Flags),
     /// Changes one setting in the config file; without KEY, lists what can be changed
     Set(SetFlags),
     /// Keeps the owner's own program from outliving the agent; for the agent's own use
     #[command(hide = true)]
     IdleGuard(idle::GuardArgs),
-    /// Opens the worker app: in a window of its own, or in the browser; starts the agent if none runs
-    App(desktop::Flags),
     /// The last step into the sandbox; for the agent's own use
     #[command(hide = true)]
     Sandbox(sandbox::InnerArgs),

@@ -138,7 +138,6 @@ pub async fn serve(
         .route("/", get(|| async { Redirect::to("/first-run") }))
         .route("/first-run", get(ask).post(take))
         .with_state(setup)
-        .route("/app/alive", get(|| async { "ok\n" }))
         .layer(middleware::from_fn_with_state(Access::new(key, listen), access::guard))
         .route("/assets/{name}", get(page::asset));
     let ended = async move {

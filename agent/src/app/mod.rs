@@ -73,7 +73,6 @@ pub(crate) fn routes(app: Arc<App>, key: &str, listen: SocketAddr) -> Router {
         .route("/", get(rendering::show))
         .route("/live", get(rendering::live))
         .route("/pause", post(rendering::pause))
-        .route("/app/alive", get(|| async { "ok\n" }))
         .route("/app/status", get(rendering::json))
         .route("/settings", get(settings::show).post(settings::change))
         .route("/settings/live", get(settings::live))

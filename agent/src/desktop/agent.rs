@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use pictor_protocol::DesiredState;
+use reqwest::StatusCode;
 use rustix::fs::{FlockOperation, flock};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -57,22 +58,21 @@ impl Finder {
     /// The link that is answered now. What a killed agent left is not.
     pub(super) async fn find(&self) -> Option<Link> {
         for link in Link::candidates(&self.data) {
-            if self.answers(&link).await {
+            if self.status(&link).await.is_ok() {
                 return Some(link);
             }
         }
         None
     }
 
-    /// An agent without a config file does too: it asks for one.
-    async fn answers(&self, link: &Link) -> bool {
-        let ask = self.client.get(format!("http://{}/app/alive", link.address)).bearer_auth(&link.key);
-        ask.send().await.is_ok_and(|answer| answer.status().is_success())
-    }
-
-    pub(super) async fn status(&self, link: &Link) -> anyhow::Result<Status> {
-        let answer = self.client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
-        Ok(answer.send().await?.error_for_status()?.json().await?)
+    /// None while the agent still asks for its config file.
+    pub(super) async fn status(&self, link: &Link) -> anyhow::Result<Option<Status>> {
+        let ask = self.client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
+        let answer = ask.send().await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(answer.error_for_status()?.json().await?))
     }
 
     /// Presses a button of the Rendering page.
@@ -96,7 +96,10 @@ impl Finder {
             );
         }
         let shutdown = CancellationToken::new();
-        let mut task = tokio::spawn(start(flags.clone(), shutdown.clone()));
+        let mut task = tokio::spawn({
+            let (flags, shutdown) = (flags.clone(), shutdown.clone());
+            async move { crate::set_up_and_run(&flags, shutdown).await }
+        });
         let until = Instant::now() + START_TIMEOUT;
         let mut look = tokio::time::interval(LOOK_EVERY);
         while Instant::now() < until {
@@ -131,10 +134,6 @@ impl Finder {
         File::open(self.data.join("lock"))
             .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
     }
-}
-
-async fn start(flags: RunFlags, shutdown: CancellationToken) -> anyhow::Result<()> {
-    crate::set_up_and_run(&flags, shutdown).await
 }
 
 impl Running {

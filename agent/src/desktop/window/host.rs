@@ -72,7 +72,7 @@ impl<T: Fn(News)> Host<T> {
                     agent = None;
                     (self.tell)(News::Failed(format!("{error:#}")));
                 }
-                _ = look.tick() => agent = self.look(agent).await,
+                _ = look.tick() => self.look(&mut agent).await,
             }
         }
         self.stop(agent).await;
@@ -139,26 +139,31 @@ impl<T: Fn(News)> Host<T> {
         }
     }
 
-    /// Somebody else's agent may have been started anew, with another key, or at another address.
-    async fn look(&self, agent: Option<Running>) -> Option<Running> {
-        let link = agent.as_ref().map(|agent| &agent.link);
-        if let Some(link) = link
-            && let Ok(status) = self.finder.status(link).await
+    /// Somebody else's agent may have been started anew, with another key or at another address; the own one moves to
+    /// where its first config file says.
+    async fn look(&self, agent: &mut Option<Running>) {
+        if let Some(agent) = agent
+            && let Ok(status) = self.finder.status(&agent.link).await
         {
-            (self.tell)(News::Desired(status.desired_here));
-            return agent;
+            return (self.tell)(status.map_or(News::Silent, |status| News::Desired(status.desired_here)));
         }
-        if agent.as_ref().is_some_and(Running::is_own) {
-            return agent;
-        }
-        let Some(found) = self.finder.find().await else {
+        let Some(link) = self.finder.find().await else {
             if agent.is_some() {
                 (self.tell)(News::Silent);
             }
-            return agent;
+            return;
         };
-        (self.tell)(News::Serves { link: found.clone(), is_own: false });
-        Some(Running::of_others(found))
+        let is_own = match agent {
+            Some(own) if own.is_own() => {
+                own.link = link.clone();
+                true
+            }
+            _ => {
+                *agent = Some(Running::of_others(link.clone()));
+                false
+            }
+        };
+        (self.tell)(News::Serves { link, is_own });
     }
 
     async fn stop(&self, agent: Option<Running>) {

@@ -246,7 +246,7 @@ impl Desk {
         }
         let Some(question) = opened.question() else { return self.order(Order::Import(Box::new(opened))) };
         let proxy = self.proxy.clone();
-        dialog::ask(self.window.gtk_window(), &question, ["Cancel", "Import"], move |is_yes| {
+        dialog::ask(self.window.gtk_window(), &question, ["_Cancel", "_Import"], move |is_yes| {
             if is_yes {
                 send(&proxy, Event::Confirmed(Box::new(opened)));
             }
@@ -273,7 +273,7 @@ impl Desk {
             let proxy = self.proxy.clone();
             let question = "Quit and stop rendering?\n\nThis desktop has no tray in which the app could go on. \
                  Minimised, its window stays in the list of windows, and the agent goes on.";
-            dialog::ask(self.window.gtk_window(), question, ["Minimise", "Quit"], move |is_yes| {
+            dialog::ask(self.window.gtk_window(), question, ["_Minimise", "_Quit"], move |is_yes| {
                 send(&proxy, if is_yes { Event::Quit } else { Event::Minimise });
             });
         } else {
