@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
+use clap::CommandFactory;
 use pictor_telemetry::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,11 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => {
             telemetry.log()?;
             sandbox::run_inner(args).map(|never| match never {})
+        }
+        Command::Manual(args) => {
+            pictor_manual::write(SERVICE.name, SERVICE.version, &Cli::command(), &args)
+                .context("cannot write the manual")?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Import(flags) => {
             telemetry.log()?;

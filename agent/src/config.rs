@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use pictor_manual::ManualArgs;
 use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
 use pictor_telemetry::TelemetryArgs;
 use serde::Deserialize;
@@ -25,7 +26,7 @@ const INTERVAL_SECONDS_MIN: f64 = 0.1;
 
 /// Renders tasks of a render network, and exposes what this machine does to Prometheus.
 #[derive(Debug, clap::Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = env!("PICTOR_VERSION"), max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -53,6 +54,9 @@ pub enum Command {
     /// The last step into the sandbox; for the agent's own use
     #[command(hide = true)]
     Sandbox(sandbox::InnerArgs),
+    /// Writes shell completions and man pages to a folder; for those who make packages
+    #[command(hide = true)]
+    Manual(ManualArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -501,6 +505,10 @@ pub fn default_path() -> Result<PathBuf, ConfigError> {
 }
 
 fn default_data() -> Result<PathBuf, ConfigError> {
+    // Set by systemd for a service with a folder of its own.
+    if let Some(folder) = env::var_os("STATE_DIRECTORY") {
+        return Ok(folder.into());
+    }
     if is_root() {
         return Ok("/var/lib/pictor-agent".into());
     }

@@ -1,8 +1,10 @@
 //! The First run page: a machine gets its config file, is checked, and renders a test scene on every slot.
 
 use std::{
+    future::IntoFuture,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -32,6 +34,9 @@ use crate::{
     health::Status as Grade,
     import::{self, Imported},
 };
+
+/// Browsers open connections that they may need; those are not waited for.
+const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Template)]
 #[template(path = "app/first_run.html")]
@@ -140,10 +145,20 @@ pub async fn serve(
         .with_state(setup)
         .layer(middleware::from_fn_with_state(Access::new(key, listen), access::guard))
         .route("/assets/{name}", get(page::asset));
-    let ended = async move {
-        tokio::select! { () = done.cancelled() => {}, () = shutdown.cancelled() => {} }
+    let ended = {
+        let (done, shutdown) = (done.clone(), shutdown.clone());
+        async move {
+            tokio::select! { () = done.cancelled() => {}, () = shutdown.cancelled() => {} }
+        }
     };
-    axum::serve(listener, routes).with_graceful_shutdown(ended).await?;
+    let late = async move {
+        tokio::select! { () = done.cancelled() => {}, () = shutdown.cancelled() => {} }
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, routes).with_graceful_shutdown(ended).into_future() => served?,
+        () = late => {}
+    }
     Ok(())
 }
 
