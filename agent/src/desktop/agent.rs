@@ -92,7 +92,7 @@ impl Finder {
         if Link::is_kept_from_us() {
             bail!(
                 "the agent runs on this machine as a service, and this user is not in the group that may use its app: \
-                 run `sudo usermod -aG pictor $USER`, then log in again"
+                 run `sudo adduser $USER pictor-agent`, then log in again"
             );
         }
         let shutdown = CancellationToken::new();
