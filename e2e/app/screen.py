@@ -121,10 +121,11 @@ class Screen:
         left, top, _, _ = window.place()
         self.run("xdotool", "mousemove", str(left + x), str(top + y), "click", "1")
 
-    def picture(self, window):
-        """What is seen of a window, without its frame."""
+    def picture(self, window, with_frame=False):
+        """What is seen of a window."""
         x, y, width, height = window.place()
-        box = (x, y, min(x + width, WIDTH), min(y + height, HEIGHT))
+        left, right, top, bottom = window.frame() if with_frame else (0, 0, 0, 0)
+        box = (x - left, y - top, min(x + width + right, WIDTH), min(y + height + bottom, HEIGHT))
         return ImageGrab.grab(bbox=box, xdisplay=self.display)
 
 
@@ -137,6 +138,11 @@ class Window:
         text = self.screen.run("xwininfo", "-id", self.id)
         words = ("Absolute upper-left X", "Absolute upper-left Y", "Width", "Height")
         return [int(re.search(rf"{word}: +(\d+)", text).group(1)) for word in words]
+
+    def frame(self):
+        """Its widths: left, right, top, bottom."""
+        text = self.screen.run("xprop", "-id", self.id, "_NET_FRAME_EXTENTS")
+        return [int(width) for width in re.findall(r"\d+", text)]
 
     def close(self):
         """By its cross."""

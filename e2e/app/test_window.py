@@ -99,7 +99,7 @@ def colours(picture):
 
 # In the window, at its usual size.
 SETTINGS_TAB, BELOW_TABS = (412, 26), 60
-BRAND, RESUME = (0x4F, 0x46, 0xE5), (0x43, 0x38, 0xCA)
+BRAND, RESUME, CURRENT = (0x4F, 0x46, 0xE5), (0x43, 0x38, 0xCA), (0xE8, 0xE8, 0xFD)
 
 
 def test_it_shows_the_running_agents_page_and_follows_it(screen, worker):
@@ -264,8 +264,10 @@ def test_the_console_opens_in_the_browser_and_not_in_the_window(screen, worker):
     window = app.window("Settings")
 
     def link():
-        """Below the tabs, the first words in a link's colour."""
+        """Below the tabs, the first words in a link's colour, once the tab is the current one."""
         picture = screen.picture(window).convert("RGB")
+        if picture.getpixel((SETTINGS_TAB[0], SETTINGS_TAB[1] - 14)) != CURRENT:
+            return None
         places = ((x, y) for y in range(BELOW_TABS, picture.height) for x in range(picture.width))
         return next((place for place in places if picture.getpixel(place) == RESUME), None)
 
