@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "console"))
 from network import slow_scene
 from PIL import Image
 from processes import REPOSITORY, until
-from screen import Screen
+from screen import Screen, colours
 from worker import Worker
 
 COLOURS = 64
@@ -27,6 +27,8 @@ def take_window(folder, worker):
         app = screen.start_app("--config", worker.config, "--data", worker.data)
         window, port = app.window("Rendering"), int(worker.link["address"].rsplit(":")[1])
         until("the page's live parts", 30, lambda: app.page_connections(port) > 0 and rendered(worker) > 0.2)
+        # Drawn, that is, with the letters' many shades.
+        until("the page is drawn", 30, lambda: len(colours(screen.picture(window))) > 500)
         picture = screen.picture(window, with_frame=True)
         file = folder / "app-window.png"
         # The desktop has few colours: a palette is a third of the size.

@@ -15,6 +15,12 @@ WATCHER = "org.kde.StatusNotifierWatcher"
 MENU = "com.canonical.dbusmenu"
 
 
+def colours(picture):
+    """How much of a picture has each colour."""
+    counted = picture.convert("RGB").getcolors(1 << 24)
+    return {colour: count / (picture.width * picture.height) for count, colour in counted}
+
+
 class Screen:
     def __init__(self, has_tray=True):
         self.folder = Path(tempfile.mkdtemp(prefix="pictor-screen-"))

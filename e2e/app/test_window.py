@@ -5,7 +5,7 @@ import json
 import pytest
 from network import Network
 from processes import Process, built, free_port, run, until
-from screen import Screen
+from screen import Screen, colours
 from worker import Worker
 
 
@@ -89,12 +89,6 @@ def port(worker):
 
 def pause(worker, desired):
     assert worker.call("POST", "/pause", worker.bearer(), f"desired={desired}".encode())[0] < 400
-
-
-def colours(picture):
-    """How much of a picture has each colour."""
-    counted = picture.convert("RGB").getcolors(1 << 24)
-    return {colour: count / (picture.width * picture.height) for count, colour in counted}
 
 
 # In the window, at its usual size.
