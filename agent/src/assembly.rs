@@ -19,6 +19,7 @@ use crate::{
     economics::Economics,
     health::{self, Health},
     heartbeat::{Connection, Heartbeat},
+    idle::{Idle, Supervisors},
     machine::Machine,
     outbox::{Outbox, sender::Sender},
     readiness::{Probe, Readiness},
@@ -41,6 +42,7 @@ pub(crate) struct Agent {
     pub(crate) probe: Probe,
     pub(crate) watched: health::Sources,
     pub(crate) heartbeat: Arc<Heartbeat>,
+    pub(crate) idle: Supervisors,
     pub(crate) sender: Sender,
     pub(crate) runner: Arc<Runner>,
     pub(crate) threads: Threads,
@@ -62,13 +64,14 @@ pub(crate) struct Shared {
     pub(crate) earned: watch::Sender<Option<Earned>>,
     #[expect(dead_code, reason = "the pages that change settings come with the worker app")]
     pub(crate) settings: Arc<Settings>,
+    pub(crate) idle: Arc<Idle>,
     places: watch::Sender<Places>,
 }
 
 pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
     let registry = Registry::new(&config.identity.0)?;
     let machine = Machine::identify(&config.data)?;
-    let shared = Shared::open(&config).await?;
+    let (shared, idle) = Shared::open(&config).await?;
     let (sampler, threads) = Sampler::start(collectors::all(shared.sources(&config, &machine))?)?;
     let watched = shared.watched(&config);
     let heartbeat = Arc::new(shared.heartbeat(registry.clone(), &config, machine, listen));
@@ -85,22 +88,25 @@ pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Resu
     };
     let runner = Arc::new(shared.runner(registry, config)?);
     let sender = runner.sender();
-    Ok(Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads })
+    Ok(Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, threads })
 }
 
 impl Shared {
-    async fn open(config: &Config) -> anyhow::Result<Shared> {
+    async fn open(config: &Config) -> anyhow::Result<(Shared, Supervisors)> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
         let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
+        let slots = Arc::new(Slots::new(devices(config).await));
+        let idle = watch::Sender::new(config.idle.clone());
         let places = watch::Sender::new(config.places.clone());
         let live = Live {
             economics: Arc::clone(&economics),
-            idle: watch::Sender::new(config.idle.clone()),
+            idle: idle.clone(),
             places: places.clone(),
             blender_is_given: config.blender_is_given,
         };
-        Ok(Shared {
-            slots: Arc::new(Slots::new(devices(config).await)),
+        let (idle, supervisors) = Idle::new(Arc::clone(&slots), idle, &config.sandbox.agent, &config.data);
+        let shared = Shared {
+            slots,
             outbox: Arc::new(outbox),
             counters: Arc::new(Counters::new()?),
             readiness: Arc::new(Readiness::new()),
@@ -112,8 +118,10 @@ impl Shared {
             connection: watch::Sender::new(Connection::default()),
             earned: watch::Sender::new(None),
             settings: Arc::new(Settings::of_agent(config.path.clone(), live)),
+            idle: Arc::new(idle),
             places,
-        })
+        };
+        Ok((shared, supervisors))
     }
 
     fn sources(&self, config: &Config, machine: &Machine) -> Sources {
@@ -127,6 +135,7 @@ impl Shared {
             slots: Arc::clone(&self.slots),
             outbox: Arc::clone(&self.outbox),
             counters: Arc::clone(&self.counters),
+            idle: Arc::clone(&self.idle),
             connection: self.connection.subscribe(),
             earned: self.earned.subscribe(),
             economics: Arc::clone(&self.economics),
@@ -157,6 +166,7 @@ impl Shared {
             registry.clone(),
             Arc::clone(&self.slots),
             Arc::clone(&self.readiness),
+            Arc::clone(&self.idle),
             Arc::clone(&self.news),
             config,
         );
@@ -187,6 +197,7 @@ impl Shared {
             outbox: Arc::clone(&self.outbox),
             scenes: Arc::new(scenes.context("cannot read the scene cache")?),
             readiness: Arc::clone(&self.readiness),
+            idle: Arc::clone(&self.idle),
             connection: self.connection.subscribe(),
             counters: Arc::clone(&self.counters),
             news: Arc::clone(&self.news),

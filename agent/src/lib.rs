@@ -55,7 +55,7 @@ const FLUSH_LOOK: Duration = Duration::from_millis(50);
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _lock = open_data(&config.data)?;
     let listener = bind(config.listen).await?;
-    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads: _threads } =
+    let Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, threads: _threads } =
         assembly::assemble(config, listener.local_addr()?).await?;
     let Shared { readiness, health, economics, .. } = shared;
 
@@ -69,6 +69,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         async move { match heartbeat.run().await {} }
     });
     loops.spawn(async move { match sender.run().await {} });
+    loops.spawn(async move { match idle.run().await {} });
     let mut rendering = JoinSet::new();
     let mut slots = Vec::new();
     for _ in runner.slots.devices() {
@@ -84,7 +85,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
     drop(slots);
     runner.slots.stop_all(&Stop::Shutdown);
-    while rendering.join_next().await.is_some() {}
+    let stopped = async { while rendering.join_next().await.is_some() {} };
+    tokio::join!(stopped, runner.idle.stop());
     let outbox = Arc::clone(&runner.outbox);
     tokio::task::spawn_blocking(move || outbox.release_unfinished("the agent stops")).await?;
     flush(&runner).await;

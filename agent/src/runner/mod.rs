@@ -22,6 +22,7 @@ use crate::{
     collectors::render::Counters,
     health::Check,
     heartbeat::Connection,
+    idle::Idle,
     outbox::{Ending, Outbox, sender::Sender},
     readiness::{Readiness, Verdict, disk_shortage},
     registry::{CallError, Registry},
@@ -43,6 +44,7 @@ pub struct Runner {
     pub outbox: Arc<Outbox>,
     pub scenes: Arc<SceneCache>,
     pub readiness: Arc<Readiness>,
+    pub idle: Arc<Idle>,
     pub connection: watch::Receiver<Connection>,
     pub counters: Arc<Counters>,
     /// Rings the heartbeat.
