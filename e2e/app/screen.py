@@ -18,7 +18,7 @@ MENU = "com.canonical.dbusmenu"
 class Screen:
     def __init__(self, has_tray=True):
         self.folder = Path(tempfile.mkdtemp(prefix="pictor-screen-"))
-        self.processes = []
+        self.processes, self.apps = [], []
         try:
             self.display = self._start_x()
             self.environment = self._environment()
@@ -35,6 +35,7 @@ class Screen:
             raise
 
     def stop(self):
+        self.end_apps()
         for process in reversed(self.processes):
             process.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -66,6 +67,12 @@ class Screen:
     def run(self, *command):
         return run(*command, **{key: str(value) for key, value in self.environment.items()})
 
+    def attempt(self, *command):
+        """What a command came to that may fail, or nothing."""
+        environment = os.environ | {key: str(value) for key, value in self.environment.items()}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return done if done.returncode == 0 else None
+
     def call(self, destination, path, method, *arguments):
         """A call over the session bus, as GVariant text."""
         return self.run(
@@ -77,11 +84,18 @@ class Screen:
         return WATCHER in names
 
     def start_app(self, *options, **changes):
-        return App(self, *options, **changes)
+        self.apps.append(App(self, *options, **changes))
+        return self.apps[-1]
+
+    def end_apps(self):
+        while self.apps:
+            self.apps.pop().process.stop()
 
     def windows(self):
         """Those that can be seen or are minimised: id, process, title."""
-        lines = [line.split(None, 4) for line in self.run("wmctrl", "-l", "-p").splitlines()]
+        # It fails when a window goes while it looks.
+        listed = until("the list of windows", 10, lambda: self.attempt("wmctrl", "-l", "-p"))
+        lines = [line.split(None, 4) for line in listed.stdout.splitlines()]
         return [Window(self, line[0], int(line[2]), line[4] if len(line) > 4 else "") for line in lines]
 
     def press(self, keys):
@@ -131,7 +145,6 @@ class App:
         words += [f"{key}={value}" for key, value in environment.items() if value is not None]
         command = ["env", *words, built("pictor-agent"), "app", *options]
         self.process = Process(f"app-{App.count}", screen.folder, *command)
-        screen.processes.append(self.process)
         self.pid = self.process.child.pid
 
     def windows(self):
