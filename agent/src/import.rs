@@ -16,6 +16,9 @@ use crate::{
     durable, registry,
 };
 
+/// As the package names it.
+const SERVICE: &str = "pictor-agent";
+
 /// Installs the file that was downloaded, or that an enrolment key is traded for.
 pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
     let destination = flags.config.clone().map_or_else(config::default_path, Ok)?;
@@ -79,8 +82,19 @@ fn install(file: &Path, text: String, destination: &Path, flags: &ImportFlags) -
     let option =
         flags.config.as_ref().map_or_else(String::new, |path| format!(" --config {}", path.display()));
     println!("Check the machine: pictor-agent doctor{option}");
-    println!("Start rendering:   pictor-agent run{option}");
+    if flags.config.is_none() && is_service() {
+        println!("Start rendering:   systemctl restart {SERVICE}");
+    } else {
+        println!("Start rendering:   pictor-agent run{option}");
+    }
     Ok(())
+}
+
+/// Whether a package of ours brought a service, which reads the file from the usual place.
+fn is_service() -> bool {
+    let units = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
+    let is_installed = |folder| Path::new(folder).join(SERVICE).with_extension("service").exists();
+    rustix::process::geteuid().is_root() && units.into_iter().any(is_installed)
 }
 
 /// The new file, with the tables that the old one has in place of its own.
