@@ -56,6 +56,8 @@ async fn enrol(key: &str, registry: &Url, destination: &Path, flags: &ImportFlag
 /// Checks the file's text, writes it where the agent looks, and says what to do next.
 fn install(file: &Path, text: String, destination: &Path, flags: &ImportFlags) -> anyhow::Result<()> {
     let identity = config::identity(file, &text)?;
+    // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
+    let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
         Ok(existing) => Some(existing),
         Err(ConfigError::Missing(_)) => None,
