@@ -84,6 +84,8 @@ pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Res
 /// Checks a file's text and writes it where the agent looks. `file` is what its errors name.
 pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
     let worker = config::identity(file, &text)?;
+    // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
+    let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
         Ok(existing) => Some(existing),
         Err(ConfigError::Missing(_)) => None,

@@ -2,16 +2,27 @@
 
 use std::{
     fs,
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use fake_nvml::install::Fake;
+use pictor_agent::{
+    blender::Device,
+    config::{Config, RunFlags},
+    economics::Economics,
+    idle::{Idle, State, View},
+    settings::{Live, Settings},
+    slots::Slots,
+};
 use pictor_protocol::{AttemptId, DesiredState, TestRenderId, WantedTestRender};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::sync::watch;
 
 use super::{
-    agent::{Agent, config_text, wait_for},
-    registry::Registry,
+    agent::{Agent, PROGRAM, config_text, nobody, wait_for},
+    registry::{Registry, lease},
 };
 
 /// Says where it runs, takes its time to end, and looks whether anything is rendered by then.
@@ -204,4 +215,77 @@ async fn it_is_off_unless_switched_on_and_never_on_the_cpu() {
         assert!(machine.lines("started").is_empty() && !log.exists());
     }
     assert_eq!(cpu.agent.metric("pictor_idle_workload_running{slot=\"0\"}").await, None);
+}
+
+/// What `found` sees of the only slot, once it sees something.
+async fn wait_for_view<T>(idle: &Idle, what: &str, found: impl Fn(&View) -> Option<T>) -> T {
+    wait_for(what, async || found(&idle.views()[0])).await
+}
+
+#[tokio::test]
+async fn the_settings_switch_it_and_its_view_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("worker.toml");
+    fs::write(&path, config_text(&nobody())).unwrap();
+    let loaded = Config::load(&RunFlags { config: Some(path.clone()), ..RunFlags::default() }).unwrap();
+    let gpu = Device::Gpu { uuid: "GPU-1".to_owned(), index: 0, minor: 0 };
+    let slots = Arc::new(Slots::new(vec![gpu, Device::Cpu]));
+    let switch = watch::Sender::new(loaded.idle);
+    let (idle, supervisors) =
+        Idle::new(Arc::clone(&slots), switch.clone(), Path::new(PROGRAM), folder.path());
+    let running = tokio::spawn(supervisors.run());
+    let settings = Settings::of_agent(
+        path,
+        Live {
+            economics: Arc::new(Economics::open(loaded.economics, folder.path())),
+            idle: switch,
+            places: watch::Sender::new(loaded.places),
+            blender_is_given: false,
+        },
+    );
+    let [gpu, cpu] = idle.views().try_into().unwrap();
+    assert_eq!((gpu.state, cpu.state), (State::Off, State::Unsupported));
+    assert!(cpu.reason.unwrap().contains("NVIDIA"));
+    let is = |state: State| move |view: &View| (view.state == state).then(|| view.clone());
+
+    for (key, value) in [
+        ("idle.command", "echo first; exec sleep 1000"),
+        ("idle.after_seconds", "1"),
+        ("idle.enabled", "true"),
+    ] {
+        assert_eq!(settings.set(key, value).await.unwrap().restart, None);
+    }
+    let waiting = wait_for_view(&idle, "waiting", is(State::Waiting)).await;
+    assert!(waiting.reason.unwrap().starts_with("it starts in "));
+    let printed = |text: &'static str| {
+        move |view: &View| view.log_tail.iter().any(|line| line == text).then(|| view.clone())
+    };
+    let first = wait_for_view(&idle, "the command", printed("first")).await;
+    assert_eq!((first.state, first.starts, first.reason), (State::Running, 1, None));
+    settings.set("idle.command", "echo second; exec sleep 1000").await.unwrap();
+    let second = wait_for_view(&idle, "the other command", printed("second")).await;
+    assert_eq!((second.starts, second.last_exit.as_deref()), (2, Some("ended by signal 15")));
+
+    let _stop = slots.take(&lease("1", None, b"")).unwrap();
+    idle.make_room(0).await;
+    let [view, _] = idle.views().try_into().unwrap();
+    assert_eq!((view.state, view.reason.as_deref()), (State::Waiting, Some("the slot has a task")));
+    assert!(view.running_seconds > 0.0);
+    idle.make_room(0).await;
+    idle.make_room(1).await;
+    slots.leave(0);
+    settings.set("idle.command", "exit 9").await.unwrap();
+    let crashed = wait_for_view(&idle, "a crash", is(State::BackingOff)).await;
+    let reason = crashed.reason.unwrap();
+    assert!(reason.starts_with("it ended by itself (exit code 9); it starts again in "), "{reason}");
+    settings.set("idle.enabled", "false").await.unwrap();
+    let off = wait_for_view(&idle, "off", is(State::Off)).await;
+    assert_eq!(off.reason.as_deref(), Some("it is switched off"));
+
+    settings.set("idle.command", "[\"/bin/sleep\", \"1000\"]").await.unwrap();
+    settings.set("idle.enabled", "true").await.unwrap();
+    wait_for_view(&idle, "running", is(State::Running)).await;
+    idle.stop().await;
+    assert_eq!(idle.views()[0].state, State::Off, "at the agent's end it is gone");
+    running.abort();
 }
