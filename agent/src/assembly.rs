@@ -21,6 +21,7 @@ use crate::{
     economics::Economics,
     health::{self, Health},
     heartbeat::{Connection, Heartbeat},
+    idle::{Idle, Supervisors},
     machine::Machine,
     outbox::{Outbox, sender::Sender},
     pause::Pause,
@@ -45,6 +46,7 @@ pub(crate) struct Agent {
     pub(crate) probe: Probe,
     pub(crate) watched: health::Sources,
     pub(crate) heartbeat: Arc<Heartbeat>,
+    pub(crate) idle: Supervisors,
     pub(crate) sender: Sender,
     pub(crate) runner: Arc<Runner>,
     pub(crate) threads: Threads,
@@ -68,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) connection: watch::Sender<Connection>,
     pub(crate) earned: watch::Sender<Option<Earned>>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) idle: Arc<Idle>,
     places: watch::Sender<Places>,
 }
 
@@ -78,7 +81,7 @@ pub(crate) async fn assemble(
 ) -> anyhow::Result<Agent> {
     let registry = Registry::new(&config.identity.0)?;
     let machine = Machine::identify(&config.data)?;
-    let shared = Shared::open(&config).await?;
+    let (shared, idle) = Shared::open(&config).await?;
     let (sampler, threads) = Sampler::start(collectors::all(shared.sources(&config, &machine))?)?;
     let watched = shared.watched(&config);
     let heartbeat = Arc::new(shared.heartbeat(registry.clone(), &config, machine, listen));
@@ -96,22 +99,24 @@ pub(crate) async fn assemble(
     let app = Arc::new(shared.app(&config, shutdown));
     let runner = Arc::new(shared.runner(registry, config)?);
     let sender = runner.sender();
-    Ok(Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads, app })
+    Ok(Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, threads, app })
 }
 
 impl Shared {
-    async fn open(config: &Config) -> anyhow::Result<Shared> {
+    async fn open(config: &Config) -> anyhow::Result<(Shared, Supervisors)> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
         let (slots, news) = (Arc::new(Slots::new(devices(config).await)), Arc::new(Notify::new()));
         let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
+        let idle = watch::Sender::new(config.idle.clone());
         let places = watch::Sender::new(config.places.clone());
         let live = Live {
             economics: Arc::clone(&economics),
-            idle: watch::Sender::new(config.idle.clone()),
+            idle: idle.clone(),
             places: places.clone(),
             blender_is_given: config.blender_is_given,
         };
-        Ok(Shared {
+        let (idle, supervisors) = Idle::new(Arc::clone(&slots), idle, &config.sandbox.agent, &config.data);
+        let shared = Shared {
             pause: Arc::new(Pause::open(&config.data, Arc::clone(&slots), Arc::clone(&news))),
             logs: Arc::new(TaskLogs::new(slots.devices().len())),
             slots,
@@ -126,8 +131,10 @@ impl Shared {
             connection: watch::Sender::new(Connection::default()),
             earned: watch::Sender::new(None),
             settings: Arc::new(Settings::of_agent(config.path.clone(), live)),
+            idle: Arc::new(idle),
             places,
-        })
+        };
+        Ok((shared, supervisors))
     }
 
     fn sources(&self, config: &Config, machine: &Machine) -> Sources {
@@ -141,6 +148,7 @@ impl Shared {
             slots: Arc::clone(&self.slots),
             outbox: Arc::clone(&self.outbox),
             counters: Arc::clone(&self.counters),
+            idle: Arc::clone(&self.idle),
             connection: self.connection.subscribe(),
             earned: self.earned.subscribe(),
             economics: Arc::clone(&self.economics),
@@ -171,6 +179,7 @@ impl Shared {
             registry.clone(),
             Arc::clone(&self.slots),
             Arc::clone(&self.readiness),
+            Arc::clone(&self.idle),
             Arc::clone(&self.news),
             config,
         );
@@ -197,6 +206,7 @@ impl Shared {
             config: config.clone(),
             checkup: Arc::default(),
             settings: Arc::clone(&self.settings),
+            idle: Arc::clone(&self.idle),
             slots: Arc::clone(&self.slots),
             logs: Arc::clone(&self.logs),
             pause: Arc::clone(&self.pause),
@@ -220,6 +230,7 @@ impl Shared {
             outbox: Arc::clone(&self.outbox),
             scenes: Arc::new(scenes.context("cannot read the scene cache")?),
             readiness: Arc::clone(&self.readiness),
+            idle: Arc::clone(&self.idle),
             connection: self.connection.subscribe(),
             counters: Arc::clone(&self.counters),
             logs: Arc::clone(&self.logs),

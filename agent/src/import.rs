@@ -16,6 +16,9 @@ use crate::{
     durable, registry,
 };
 
+/// As the package names it.
+const SERVICE: &str = "pictor-agent";
+
 /// What is now installed.
 #[derive(Debug)]
 pub struct Imported {
@@ -53,7 +56,11 @@ pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
     let option =
         flags.config.as_ref().map_or_else(String::new, |path| format!(" --config {}", path.display()));
     println!("Check the machine: pictor-agent doctor{option}");
-    println!("Start rendering:   pictor-agent run{option}");
+    if flags.config.is_none() && is_service() {
+        println!("Start rendering:   systemctl restart {SERVICE}");
+    } else {
+        println!("Start rendering:   pictor-agent run{option}");
+    }
     Ok(())
 }
 
@@ -77,6 +84,8 @@ pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Res
 /// Checks a file's text and writes it where the agent looks. `file` is what its errors name.
 pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
     let worker = config::identity(file, &text)?;
+    // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
+    let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
         Ok(existing) => Some(existing),
         Err(ConfigError::Missing(_)) => None,
@@ -89,6 +98,13 @@ pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<
     config::identity(destination, &merged)?;
     write(destination, &merged)?;
     Ok(Imported { worker: Identity(worker), had_file: existing.is_some() })
+}
+
+/// Whether a package of ours brought a service, which reads the file from the usual place.
+fn is_service() -> bool {
+    let units = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
+    let is_installed = |folder| Path::new(folder).join(SERVICE).with_extension("service").exists();
+    rustix::process::geteuid().is_root() && units.into_iter().any(is_installed)
 }
 
 /// The new file, with the tables that the old one has in place of its own.

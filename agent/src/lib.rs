@@ -90,7 +90,7 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
         None => None,
     };
     let link_folder = config.link_folder.clone();
-    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads: _threads, app } =
+    let Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, threads: _threads, app } =
         assembly::assemble(config, listener.local_addr()?, shutdown.clone()).await?;
     let Shared { readiness, health, economics, .. } = shared;
     let app_listen = app_listener.as_ref().unwrap_or(&listener).local_addr()?;
@@ -118,6 +118,7 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
         async move { match heartbeat.run().await {} }
     });
     loops.spawn(async move { match sender.run().await {} });
+    loops.spawn(async move { match idle.run().await {} });
     let mut rendering = JoinSet::new();
     let mut slots = Vec::new();
     for _ in runner.slots.devices() {
@@ -133,7 +134,8 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
 
     drop(slots);
     runner.slots.stop_all(&Stop::Shutdown);
-    while rendering.join_next().await.is_some() {}
+    let stopped = async { while rendering.join_next().await.is_some() {} };
+    tokio::join!(stopped, runner.idle.stop());
     let outbox = Arc::clone(&runner.outbox);
     tokio::task::spawn_blocking(move || outbox.release_unfinished("the agent stops")).await?;
     flush(&runner).await;

@@ -3,14 +3,15 @@
 import http.client
 import json
 
-from network import Network
+from network import Network, fake_gpus
 from processes import built, run, until
 
 
 class Worker:
     """An agent of a network of its own; `url` is where its app is."""
 
-    def __init__(self, settings="", name="render-box"):
+    def __init__(self, name="render-box", gpus=None):
+        """With the GPUs of a profile of the fake driver, or with one slot on the processor."""
         self.network = Network()
         try:
             self.provider = self.network.account("ada", "provider")
@@ -19,7 +20,8 @@ class Worker:
             self.data = self.network.folder / f"{name}-data"
             self.config = self.network.folder / f"{name}.toml"
             downloaded = self.network.download(self.provider, self.made)
-            self.agent = self.network.start_agent(name, downloaded, settings)
+            settings = fake_gpus(self.network.folder / "gpus", gpus) if gpus else ""
+            self.agent = self.network.start_agent(name, downloaded, settings, "gpu" if gpus else "cpu")
             self.link = until("the app's link", 30, self._link)
             self.url = f"http://{self.link['address']}"
             self.network.is_status(self.provider, self.made, "idle")

@@ -8,6 +8,7 @@ pub mod first_run;
 mod history;
 pub mod link;
 mod live;
+mod mining;
 mod page;
 mod rendering;
 pub mod settings;
@@ -29,6 +30,7 @@ use crate::{
     config::Config,
     health::Health,
     heartbeat::Connection,
+    idle::Idle,
     pause::Pause,
     readiness::Readiness,
     settings::Settings,
@@ -46,6 +48,7 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) checkup: Arc<Checkup>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) idle: Arc<Idle>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) logs: Arc<TaskLogs>,
     pub(crate) pause: Arc<Pause>,
@@ -74,6 +77,8 @@ pub(crate) fn routes(app: Arc<App>, key: &str, listen: SocketAddr) -> Router {
         .route("/live", get(rendering::live))
         .route("/pause", post(rendering::pause))
         .route("/app/status", get(rendering::json))
+        .route("/mining", get(mining::show).post(mining::change))
+        .route("/mining/live", get(mining::live))
         .route("/settings", get(settings::show).post(settings::change))
         .route("/settings/live", get(settings::live))
         .route("/app/settings", post(settings::set))

@@ -283,7 +283,7 @@ fn percent(ratio: Option<f64>) -> String {
 }
 
 /// Hours, minutes and seconds.
-fn clock(seconds: Option<f64>) -> String {
+pub(super) fn clock(seconds: Option<f64>) -> String {
     let Some(Ok(whole)) = seconds.map(Duration::try_from_secs_f64) else { return UNKNOWN.to_owned() };
     let whole = whole.as_secs();
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);

@@ -1,13 +1,11 @@
 //! The agent whose pages are shown: the one that runs on this machine, or one started here. Never two.
 
-use std::{
-    fs::File,
-    future,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+#[cfg(feature = "desktop")]
+use std::path::Path;
+use std::{fs::File, future, path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
+#[cfg(feature = "desktop")]
 use pictor_protocol::DesiredState;
 use reqwest::StatusCode;
 use rustix::fs::{FlockOperation, flock};
@@ -51,6 +49,7 @@ impl Finder {
         Ok(Finder { client, data: absolute(&config::data_of(flags)?)? })
     }
 
+    #[cfg(feature = "desktop")]
     pub(super) fn data(&self) -> &Path {
         &self.data
     }
@@ -76,6 +75,7 @@ impl Finder {
     }
 
     /// Presses a button of the Rendering page.
+    #[cfg(feature = "desktop")]
     pub(super) async fn set_desired(&self, link: &Link, desired: DesiredState) -> anyhow::Result<()> {
         let form = format!("desired={desired}");
         let ask = self.client.post(format!("http://{}/pause", link.address)).bearer_auth(&link.key);
@@ -92,7 +92,7 @@ impl Finder {
         if Link::is_kept_from_us() {
             bail!(
                 "the agent runs on this machine as a service, and this user is not in the group that may use its app: \
-                 run `sudo adduser $USER pictor-agent`, then log in again"
+                 run `sudo usermod -aG pictor-agent $USER`, then log in again"
             );
         }
         let shutdown = CancellationToken::new();

@@ -97,7 +97,9 @@ impl Runner {
         };
         let started = Instant::now();
         let fetching = self.scenes.fetch(&self.registry, lease);
-        let fetched = pictor_telemetry::within(info_span!("scene fetched"), fetching).await;
+        let fetching = pictor_telemetry::within(info_span!("scene fetched"), fetching);
+        // The GPU is the task's alone before Blender starts.
+        let (fetched, ()) = tokio::join!(fetching, self.idle.make_room(lease.slot));
         let scene = fetched.map_err(|error| self.scene_trouble(error))?;
         self.counters.phase(Phase::Fetch, started.elapsed().as_secs_f64());
         DirBuilder::new().recursive(true).mode(0o700).create(output).map_err(|error| {

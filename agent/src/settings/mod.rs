@@ -188,12 +188,19 @@ impl Settings {
     fn preview(&self, key: Key, value: Option<Value>) -> Result<(String, Changeable), SettingError> {
         let refused = |message: String| refusal(key, message);
         let before = config::read(&self.path).map_err(|error| refused(error.to_string()))?;
-        config::changeable(&self.path, &before).map_err(|error| {
+        let was = config::changeable(&self.path, &before).map_err(|error| {
             refused(format!("the config file has a mistake; correct that first: {error}"))
         })?;
+        let is_removed = value.is_none();
         let text = document::changed(&before, key.place(), value)
             .map_err(|error| refused(error.message().to_owned()))?;
         let after = config::changeable(&self.path, &text).map_err(|error| match error {
+            ConfigError::Value { .. } if key == Key::PricePerKwh && was.economics.currency.is_none() => {
+                refused("choose the currency first, such as EUR: a price is in one".to_owned())
+            }
+            ConfigError::Value { .. } if key == Key::Currency && is_removed => {
+                refused("take the prices out first: they are in this currency".to_owned())
+            }
             ConfigError::Line { message, .. } | ConfigError::Value { message, .. } => refused(message),
             error => refused(error.to_string()),
         })?;
@@ -207,13 +214,17 @@ impl Settings {
         let said = renamed.to_owned();
         let writing = tokio::task::spawn_blocking(move || {
             let failed = |error: &std::io::Error| {
-                let to_write = this.to_write(key, value.as_ref());
-                let at = if to_write.table.is_some() { " under its table" } else { "" };
-                let message = format!(
-                    "{said}{}: write this line there{at} yourself, then restart the agent",
-                    cannot_write(&target, error)
-                );
-                SettingError { to_write: Some(to_write), ..refusal(key, message) }
+                let place = key.place();
+                let under = place.table.map_or(String::new(), |table| format!(" under [{table}]"));
+                let (todo, to_write) = match &value {
+                    Some(value) => {
+                        (format!("write this line into it yourself{under}"), Some(this.to_write(key, value)))
+                    }
+                    None => (format!("take the line of `{}`{under} out of it yourself", place.key), None),
+                };
+                let cannot = cannot_write(&target, error);
+                let message = format!("{said}{cannot}: {todo}, then restart the agent");
+                SettingError { to_write, ..refusal(key, message) }
             };
             let _lock = durable::lock_folder(durable::folder_of(&target)).map_err(|error| failed(&error))?;
             let (text, after) = this.preview(key, value.clone())?;
@@ -262,14 +273,9 @@ impl Settings {
         self.path.canonicalize().unwrap_or_else(|_| self.path.clone())
     }
 
-    fn to_write(&self, key: Key, value: Option<&Value>) -> ToWrite {
+    fn to_write(&self, key: Key, value: &Value) -> ToWrite {
         let place = key.place();
-        let line = match value {
-            Some(value) => document::line(place, value),
-            // Whoever reads it sees what is to be gone.
-            None => format!("# {} = …", place.key),
-        };
-        ToWrite { path: self.path.clone(), table: place.table, line }
+        ToWrite { path: self.path.clone(), table: place.table, line: document::line(place, value) }
     }
 }
 

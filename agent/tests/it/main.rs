@@ -8,6 +8,7 @@ mod configuration;
 mod exposition;
 mod gpus;
 mod health;
+mod idle;
 mod measurements;
 mod outbox;
 mod registry;

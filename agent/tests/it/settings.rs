@@ -6,12 +6,15 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
+    time::Duration,
 };
 
 use pictor_agent::{
+    blender::sandbox,
     config::{Config, RunFlags},
     economics::{Economics, Reading},
     idle,
+    readiness::{Probe, Readiness, Verdict},
     settings::{Live, Settings},
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -82,7 +85,7 @@ fn a_bad_value_is_refused_at_its_key() {
     for (key, value, said) in [
         ("economics.price_per_kwh", "-1", "not an amount"),
         ("economics.currency", "euros", "three letters"),
-        ("economics.currency", "", "no `currency`"),
+        ("economics.currency", "", "take the prices out first"),
         ("idle.enabled", "true", "needs a `command`"),
         ("idle.command", "[\"/bin/nothing-here\"]", "no program that this user can run"),
         ("idle.command", "miner {gpu_id}", "stands for nothing"),
@@ -99,6 +102,9 @@ fn a_bad_value_is_refused_at_its_key() {
         assert!(code == 1 && stderr.contains(said) && stderr.contains(key), "{key}: {stdout}{stderr}");
         assert_eq!(fs::read_to_string(&path).unwrap(), before, "{key}");
     }
+    fs::write(&path, config_text(&nobody())).unwrap();
+    let (code, _, stderr) = set(folder.path(), &path, "economics.price_per_kwh", "0.4");
+    assert!(code == 1 && stderr.contains("choose the currency first"), "{stderr}");
     fs::write(&path, format!("{before}[idle]\ncolour = 1\n")).unwrap();
     let (code, _, stderr) = set(folder.path(), &path, "economics.price_per_kwh", "0.4");
     assert!(code == 1 && stderr.contains("correct that first") && stderr.contains("`colour`"), "{stderr}");
@@ -121,6 +127,11 @@ fn a_file_that_cannot_be_written_comes_with_the_line_to_write() {
     let folder = tempfile::tempdir().unwrap();
     let path = config(folder.path());
     let before = fs::read_to_string(&path).unwrap();
+    let (code, stderr) = set_mounted("--ro-bind", folder.path(), &path, "economics.price_per_kwh", "");
+    assert!(
+        code == 1 && stderr.contains("take the line of `price_per_kwh` under [economics] out"),
+        "{stderr}"
+    );
     for (option, mounted) in [("--ro-bind", folder.path()), ("--bind", path.as_path())] {
         let (code, stderr) = set_mounted(option, mounted, &path, "economics.price_per_kwh", "0.5");
         assert_eq!(code, 1, "{stderr}");
@@ -219,6 +230,44 @@ async fn a_running_agent_takes_over_what_it_can() {
     let restart = given.set("blender.path", blender).await.unwrap().restart.unwrap();
     assert!(restart.contains("--blender") && places.borrow().configured.is_none(), "{restart}");
     assert!(given.set("update.enabled", "true").await.unwrap().restart.is_some());
+}
+
+#[tokio::test]
+async fn another_blender_is_looked_for_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path());
+    let text = fs::read_to_string(&path).unwrap().replace("device", "path = \"/nowhere/blender\"\ndevice");
+    fs::write(&path, text).unwrap();
+    let loaded = Config::load(&RunFlags { config: Some(path.clone()), ..RunFlags::default() }).unwrap();
+    let places = watch::Sender::new(loaded.places.clone());
+    let probe = Probe {
+        places: places.clone(),
+        sandbox: sandbox::Settings::new(sandbox::Mode::Bubblewrap, PROGRAM.into()),
+        device: loaded.device,
+        data: folder.path().to_owned(),
+        slots: 1,
+    };
+    let live = Live {
+        economics: Arc::new(Economics::open(loaded.economics, folder.path())),
+        idle: watch::Sender::new(loaded.idle),
+        places,
+        blender_is_given: false,
+    };
+    let readiness = Arc::new(Readiness::new());
+    let watching = tokio::spawn({
+        let readiness = Arc::clone(&readiness);
+        async move { readiness.watch(&probe).await }
+    });
+    let mut probed = readiness.subscribe();
+    let refused = probed.wait_for(|probed| matches!(probed.verdict, Verdict::Refused { .. })).await.unwrap();
+    assert!(refused.blender.is_empty() || !refused.blender[0].path.contains("nowhere"));
+    drop(refused);
+    let settings = Settings::of_agent(path, live);
+    settings.set("blender.path", "/usr/bin/blender").await.unwrap();
+    // Without being told it would look again after a minute.
+    let ready = probed.wait_for(|probed| matches!(probed.verdict, Verdict::Ready(_)));
+    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap().unwrap();
+    watching.abort();
 }
 
 #[tokio::test]
