@@ -8,7 +8,7 @@ mod pages;
 mod size;
 mod tray;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use gtk::prelude::*;
@@ -58,7 +58,7 @@ pub(super) fn reach_screen() -> anyhow::Result<()> {
     gtk::init().context("GTK cannot open a window")
 }
 
-pub(super) fn open(flags: Flags, session: Session) -> anyhow::Result<ExitCode> {
+pub(super) fn open(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode> {
     let file = flags.file.as_deref().map(absolute).transpose()?;
     let finder = Finder::new(&flags.run)?;
     let asked = Asked { file: file.clone(), is_hidden: flags.hidden, startup_id: session.startup_id.clone() };
@@ -86,7 +86,7 @@ pub(super) fn open(flags: Flags, session: Session) -> anyhow::Result<ExitCode> {
         };
         tokio::spawn(host.run(file, ordered));
     }
-    let mut desk = Desk::build(&events, &flags, &session, orders, quit)?;
+    let mut desk = Desk::build(&events, flags, session, orders, quit)?;
     let code = events.run_return(|event, _, flow| {
         *flow = ControlFlow::Wait;
         if !desk.hear(event) {
@@ -201,7 +201,7 @@ impl Desk {
                     self.show(asked.startup_id.as_deref());
                 }
                 if let Some(file) = asked.file {
-                    self.open_file(file);
+                    self.open_file(&file);
                 }
             }
             Event::Chosen(Choice::Open) => self.show(None),
@@ -226,7 +226,7 @@ impl Desk {
                 (self.is_own, self.desired) = (false, None);
                 self.pages.say("The agent does not run", &reason);
             }
-            News::Open(file) => self.open_file(file),
+            News::Open(file) => self.open_file(&file),
             News::Told(text) => dialog::tell(self.window.gtk_window(), &text),
             News::Stopped => {}
         }
@@ -235,8 +235,8 @@ impl Desk {
         }
     }
 
-    fn open_file(&mut self, file: PathBuf) {
-        let opened = match Opened::read(&file, &self.flags) {
+    fn open_file(&self, file: &Path) {
+        let opened = match Opened::read(file, &self.flags) {
             Ok(opened) => opened,
             Err(error) => return dialog::tell(self.window.gtk_window(), &format!("{error:#}")),
         };
