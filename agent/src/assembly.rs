@@ -28,6 +28,7 @@ use crate::{
     server,
     slots::Slots,
     test_render::TestRenders,
+    update::{Started, Updates},
 };
 
 /// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
@@ -42,6 +43,7 @@ pub(crate) struct Agent {
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) sender: Sender,
     pub(crate) runner: Arc<Runner>,
+    pub(crate) updates: Arc<Updates>,
     pub(crate) threads: Threads,
 }
 
@@ -61,7 +63,7 @@ pub(crate) struct Shared {
     pub(crate) earned: watch::Sender<Option<Earned>>,
 }
 
-pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Result<Agent> {
+pub(crate) async fn assemble(config: Config, started: Started, listen: SocketAddr) -> anyhow::Result<Agent> {
     let registry = Registry::new(&config.identity.0)?;
     let machine = Machine::identify(&config.data)?;
     let shared = Shared::open(&config).await?;
@@ -79,9 +81,13 @@ pub(crate) async fn assemble(config: Config, listen: SocketAddr) -> anyhow::Resu
         data: config.data.clone(),
         slots: shared.slots.devices().len(),
     };
+    let (slots, connection) = (Arc::clone(&shared.slots), shared.connection.subscribe());
+    let updates =
+        Updates::new(started, &config, registry.clone(), slots, connection, Arc::clone(&shared.news));
     let runner = Arc::new(shared.runner(registry, config)?);
     let sender = runner.sender();
-    Ok(Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads })
+    let updates = Arc::new(updates);
+    Ok(Agent { shared, routes, probe, watched, heartbeat, sender, runner, updates, threads })
 }
 
 impl Shared {

@@ -11,12 +11,15 @@ use crate::{
     blender::sandbox,
     config::{Cli, Command, Config, DoctorFlags, RunFlags},
     doctor, import,
+    update::{self, Ended, command::UpdateFlags},
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-const SERVICE: Service = Service { name: "pictor-agent", version: env!("CARGO_PKG_VERSION") };
+/// As releases are numbered.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+const SERVICE: Service = Service { name: "pictor-agent", version: VERSION };
 
 /// Does what the command line says.
 pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
@@ -24,14 +27,25 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(flags) => {
             set_up_tls();
             let telemetry = telemetry.start(&SERVICE)?;
-            let result = on_runtime(run(flags));
+            let result = on_runtime(run(flags)).or_else(update::go_back);
             telemetry.stop();
-            result
+            result?.proceed()?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(flags) => {
             telemetry.log()?;
             set_up_tls();
             on_runtime(examine(flags))
+        }
+        Command::Update(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(update_self(flags))
+        }
+        Command::SelfCheck(flags) => {
+            telemetry.log()?;
+            Config::load(&flags)?;
+            update::command::self_check()
         }
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
@@ -52,7 +66,7 @@ fn set_up_tls() {
     }
 }
 
-fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(work);
@@ -60,7 +74,7 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
     result
 }
 
-async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
+async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -72,8 +86,11 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(1);
     });
-    crate::run(config, shutdown).await?;
-    Ok(ExitCode::SUCCESS)
+    crate::run(config, shutdown).await
+}
+
+async fn update_self(flags: UpdateFlags) -> anyhow::Result<ExitCode> {
+    update::command::update(Config::load(&flags.run)?, flags.check).await
 }
 
 async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     blender::{Limits, Places, sandbox},
-    economics,
+    economics, update,
 };
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9850";
@@ -41,6 +41,11 @@ pub enum Command {
     Run(RunFlags),
     /// Checks GPU, driver, Blender, sandbox, disk, registry and clock, and says what to do about each
     Doctor(DoctorFlags),
+    /// Makes a newer version ready; the agent tries it once no task runs, and goes back if it does not work
+    Update(update::command::UpdateFlags),
+    /// Says which version this is, if its config file can be read; for the agent's own use
+    #[command(hide = true)]
+    SelfCheck(RunFlags),
     /// The last step into the sandbox; for the agent's own use
     #[command(hide = true)]
     Sandbox(sandbox::InnerArgs),
@@ -132,6 +137,8 @@ struct File {
     metrics: MetricsTable,
     #[serde(default)]
     economics: economics::Table,
+    #[serde(default)]
+    update: UpdateTable,
 }
 
 impl File {
@@ -204,6 +211,13 @@ struct MetricsTable {
     open: bool,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateTable {
+    enabled: Option<bool>,
+    public_key: Option<String>,
+}
+
 /// Everything the agent was told.
 #[derive(Debug)]
 pub struct Config {
@@ -220,6 +234,7 @@ pub struct Config {
     pub limits: Limits,
     pub metrics: MetricsConfig,
     pub economics: economics::Settings,
+    pub update: update::Settings,
 }
 
 /// Whose work this is and where it comes from. Its `Debug` form hides the token.
@@ -296,6 +311,8 @@ impl Config {
             .economics
             .settings()
             .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
+        let update = update::Settings::new(file.update.enabled, file.update.public_key.as_deref())
+            .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
         Ok(Config {
             identity: Identity(worker),
             listen,
@@ -311,6 +328,7 @@ impl Config {
             limits,
             metrics,
             economics,
+            update,
             path,
         })
     }

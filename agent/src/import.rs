@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use pictor_protocol::EnrolRequest;
-use toml_edit::DocumentMut;
+use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
@@ -56,6 +56,7 @@ async fn enrol(key: &str, registry: &Url, destination: &Path, flags: &ImportFlag
 /// Checks the file's text, writes it where the agent looks, and says what to do next.
 fn install(file: &Path, text: String, destination: &Path, flags: &ImportFlags) -> anyhow::Result<()> {
     let identity = config::identity(file, &text)?;
+    let text = without_release_key(file, text)?;
     let existing = match config::read(destination) {
         Ok(existing) => Some(existing),
         Err(ConfigError::Missing(_)) => None,
@@ -81,6 +82,21 @@ fn install(file: &Path, text: String, destination: &Path, flags: &ImportFlags) -
     println!("Check the machine: pictor-agent doctor{option}");
     println!("Start rendering:   pictor-agent run{option}");
     Ok(())
+}
+
+/// Whose releases this machine runs is its owner's to say, in its own file: whoever made the downloaded one, or changed
+/// it on its way, would get to run programs here.
+fn without_release_key(file: &Path, text: String) -> anyhow::Result<String> {
+    let mut new: DocumentMut = text.parse().with_context(|| format!("cannot read {}", file.display()))?;
+    let table = new.get_mut("update").and_then(Item::as_table_like_mut);
+    if table.and_then(|table| table.remove("public_key")).is_none() {
+        return Ok(text);
+    }
+    println!(
+        "`public_key` under [update] of {} was left out: if it is to count, write it into this machine's own file.",
+        file.display()
+    );
+    Ok(new.to_string())
 }
 
 /// The new file, with the tables that the old one has in place of its own.

@@ -24,6 +24,7 @@ pub mod sampler;
 pub mod server;
 pub mod slots;
 pub mod test_render;
+pub mod update;
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -44,17 +45,30 @@ use assembly::{Agent, Shared};
 use config::Config;
 use runner::Runner;
 use slots::Stop;
+use update::{Boot, Ended, Started};
 
 /// How long the outbox may go on sending once rendering has stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
 
-/// Runs the agent until `shutdown`: then stops rendering, gives its leases back, sends what is finished, says goodbye.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Runs the agent until `shutdown`, or until a new version takes over.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<Ended> {
     let _lock = open_data(&config.data)?;
+    let started = match update::boot(&config)? {
+        Boot::Run(started) => started,
+        Boot::Switch(place, program) => return Ok(Ended::Switch(place, program)),
+    };
+    let trial = started.trial.clone();
+    let ended = work(config, started, shutdown).await;
+    update::conclude(trial, &ended);
+    ended
+}
+
+/// At the end it stops rendering, gives its leases back, sends what is finished, says goodbye.
+async fn work(config: Config, started: Started, shutdown: CancellationToken) -> anyhow::Result<Ended> {
     let listener = bind(config.listen).await?;
-    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads: _threads } =
-        assembly::assemble(config, listener.local_addr()?).await?;
+    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, updates, threads: _threads } =
+        assembly::assemble(config, started, listener.local_addr()?).await?;
     let Shared { readiness, health, economics, .. } = shared;
 
     // The loops. None of them ends by itself.
@@ -75,7 +89,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         slots.push(assignments);
     }
     let result = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
+        () = shutdown.cancelled() => Ok(Ended::Stopped),
+        ended = updates.run() => Ok(ended),
         never = runner.ask(&slots) => match never {},
         ended = loops.join_next() => Err(anyhow!("a loop of the agent ended: {ended:?}")),
     };
@@ -87,7 +102,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     tokio::task::spawn_blocking(move || outbox.release_unfinished("the agent stops")).await?;
     flush(&runner).await;
     loops.shutdown().await;
-    heartbeat.goodbye().await;
+    // Who only becomes another version is back before anybody misses it.
+    if !matches!(result, Ok(Ended::Switch(..))) {
+        heartbeat.goodbye().await;
+    }
     economics.save();
     result
 }

@@ -1,5 +1,7 @@
 //! Where tasks run: each slot's state, what its attempt has done so far, and who wants it stopped.
 
+mod closing;
+
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -91,12 +93,16 @@ pub struct Slots {
     state: Mutex<State>,
     /// Rings when a slot becomes free or the desired state changes.
     changed: Notify,
+    /// Rings for all who wait when a slot's task has ended.
+    left: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     /// What the console wants of the whole worker.
     desired: DesiredState,
+    /// An update is about to be installed.
+    is_closed: bool,
     slots: Vec<Slot>,
 }
 
@@ -140,8 +146,9 @@ impl Slots {
         let slots = devices.iter().map(free).collect();
         Slots {
             devices,
-            state: Mutex::new(State { desired: DesiredState::Active, slots }),
+            state: Mutex::new(State { desired: DesiredState::Active, is_closed: false, slots }),
             changed: Notify::new(),
+            left: Notify::new(),
         }
     }
 
@@ -157,7 +164,8 @@ impl Slots {
     /// The slots that can take a task now.
     pub fn free(&self) -> Vec<u32> {
         let state = self.lock();
-        state.numbered().filter(|(_, slot)| slot.takes(state.desired)).map(|(number, _)| number).collect()
+        let takes = |slot: &Slot| !state.is_closed && slot.takes(state.desired);
+        state.numbered().filter(|(_, slot)| takes(slot)).map(|(number, _)| number).collect()
     }
 
     /// Waits until `free` may have changed. For one waiter.
@@ -168,8 +176,8 @@ impl Slots {
     /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
-        let desired = state.desired;
-        let slot = state.slot(lease.slot).filter(|slot| slot.takes(desired))?;
+        let (desired, is_closed) = (state.desired, state.is_closed);
+        let slot = state.slot(lease.slot).filter(|slot| !is_closed && slot.takes(desired))?;
         let (stop, signal) = watch::channel(None);
         slot.doing = SlotState::Working(Box::new(Work {
             lease: lease.clone(),
@@ -218,6 +226,7 @@ impl Slots {
         }
         drop(state);
         self.changed.notify_one();
+        self.left.notify_waiters();
     }
 
     /// Other engines find a device of their own.
@@ -350,7 +359,8 @@ impl Slots {
     pub fn reported(&self) -> Vec<ReportedSlot> {
         let state = self.lock();
         let slots = state.numbered().zip(&self.devices);
-        slots.map(|((number, slot), device)| slot.reported(number, device, state.desired)).collect()
+        let reported = slots.map(|((number, slot), device)| slot.reported(number, device, state.desired));
+        if state.is_closed { reported.map(closing::reported).collect() } else { reported.collect() }
     }
 
     /// Whether any slot has a task.

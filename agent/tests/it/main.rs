@@ -13,3 +13,4 @@ mod outbox;
 mod registry;
 mod tasks;
 mod test_render;
+mod update;
