@@ -20,3 +20,4 @@ mod prometheus;
 mod rightly_empty;
 mod scenes;
 mod traces;
+mod update;
