@@ -27,7 +27,7 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(flags) => {
             set_up_tls();
             let telemetry = telemetry.start(&SERVICE)?;
-            let result = on_runtime(run(flags)).or_else(update::go_back);
+            let result = update::or_go_back(|| on_runtime(run(flags)));
             telemetry.stop();
             result?.proceed()?;
             Ok(ExitCode::SUCCESS)

@@ -9,8 +9,14 @@ mod state;
 mod store;
 mod trial;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
+use anyhow::anyhow;
 use jiff::Timestamp;
 use minisign_verify::PublicKey;
 use serde::Serialize;
@@ -82,12 +88,14 @@ impl Ended {
             tracing::error!("cannot start {}: {error}; going on with the version before", program.display());
             place::become_program(place.installed());
         }
-        Err(anyhow::anyhow!("cannot start {}: {error}", program.display()))
+        Err(anyhow!("cannot start {}: {error}", program.display()))
     }
 }
 
-/// After an error: the installed program, where this process is another one on trial.
-pub fn go_back(error: anyhow::Error) -> anyhow::Result<Ended> {
+/// Runs the agent; after an error or a panic, the installed program takes over where this is another one on trial.
+pub fn or_go_back(run: impl FnOnce() -> anyhow::Result<Ended>) -> anyhow::Result<Ended> {
+    let ended = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(anyhow!("it panicked")));
+    let Err(error) = ended else { return ended };
     match Place::find() {
         Ok(place) if place.is_next() && place.installed().exists() => {
             tracing::error!("{error:#}; going back to {}", place.installed().display());

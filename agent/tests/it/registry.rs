@@ -55,8 +55,8 @@ pub(crate) struct Books {
     /// The machines that traded the key.
     pub(crate) enrolled: Vec<EnrolRequest>,
     pub(crate) releases: Releases,
-    /// Answers nothing but that it is not well.
-    pub(crate) is_unwell: bool,
+    /// The agent's version that is answered nothing but that the registry is not well.
+    pub(crate) is_away_from: Option<String>,
 }
 
 pub(crate) const ENROLMENT_KEY: &str = "test-key";
@@ -176,7 +176,9 @@ async fn authorize(State(books): State<Shared>, request: Request, next: Next) ->
     if bearer != Some(&format!("Bearer {TOKEN}")) || books.lock().unwrap().refuses_token {
         return problem(StatusCode::UNAUTHORIZED, "unauthorized");
     }
-    if books.lock().unwrap().is_unwell {
+    let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let away = books.lock().unwrap().is_away_from.as_ref().map(|version| format!("pictor-agent/{version}"));
+    if away.is_some() && agent == away.as_deref() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
     }
     next.run(request).await

@@ -3,7 +3,7 @@
 mod kills;
 mod machine;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path as FilePath, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path as FilePath, process::Command, time::Duration};
 
 use axum::body::Bytes;
 use jiff::{Timestamp, ToSpan};
@@ -194,6 +194,25 @@ async fn a_version_the_registry_does_not_hear_makes_room_for_the_one_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_away_during_a_trial_costs_a_try_and_no_more() {
+    let (mut machine, newer) = (Machine::new().await, later("8"));
+    machine.publish(&Release::new(&newer, program(&newer)));
+    // Nobody answers the new version, which goes back when its time is up; the old one is answered again.
+    machine.registry.books().is_away_from = Some(newer.clone());
+    machine.start();
+    machine.says("is on trial").await;
+    machine
+        .until_within(Duration::from_secs(120), "its time is up", |machine| {
+            machine.log().contains("was not heard within 60 s: going back").then_some(())
+        })
+        .await;
+    machine.registry.books().is_away_from = None;
+    machine.runs(&newer).await;
+    assert_eq!(machine.restarts, 0);
+    assert_eq!(machine.log().matches("is on trial").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_ends_with_an_error_makes_room_for_the_one_before() {
     let (mut machine, newer) = (Machine::new().await, later("8"));
     // It keeps its outbox elsewhere, where there is no folder.
@@ -208,6 +227,19 @@ async fn a_version_that_ends_with_an_error_makes_room_for_the_one_before() {
     assert_eq!(machine.restarts, 0, "it goes back by itself");
     let reason = machine.state()["given_up"][0]["reason"].to_string();
     assert!(reason.contains("it ended by itself: cannot read the boxout"), "{reason}");
+    // One that panics cannot say so itself: that it was on trial does.
+    let newest = later("9");
+    machine.publish(&Release::new(
+        &newest,
+        replaced(&program(&newest), b"/metrics/{collector}", b"_metrics/{collector}"),
+    ));
+    assert_eq!(machine.update(&[]).await.0, 0);
+    machine
+        .until("it is given up", |machine| machine.state()["given_up"][1]["version"].as_str().map(drop))
+        .await;
+    machine.runs(VERSION).await;
+    assert!(machine.log().contains("it panicked; going back to"));
+    assert_eq!(machine.restarts, 0, "it goes back by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

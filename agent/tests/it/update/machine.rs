@@ -10,6 +10,7 @@ use std::{
     path::{Path as FilePath, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Mutex,
+    time::Duration,
 };
 
 use axum::{
@@ -25,7 +26,7 @@ use tempfile::TempDir;
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    agent::{PROGRAM, config_text, wait_for},
+    agent::{PROGRAM, config_text, wait_within},
     registry::{Registry, Shared},
 };
 
@@ -256,9 +257,18 @@ impl Machine {
     }
 
     /// Waits for it, starting the agent again whenever it ends.
-    pub(crate) async fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Machine) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&mut self, what: &str, found: impl FnMut(&Machine) -> Option<T>) -> T {
+        self.until_within(Duration::from_secs(60), what, found).await
+    }
+
+    pub(crate) async fn until_within<T>(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        mut found: impl FnMut(&Machine) -> Option<T>,
+    ) -> T {
         let this = self;
-        wait_for(what, async || {
+        wait_within(patience, what, async || {
             if let Some(child) = &mut this.child
                 && child.try_wait().unwrap().is_some()
             {
