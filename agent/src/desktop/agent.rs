@@ -98,7 +98,8 @@ impl Finder {
         let shutdown = CancellationToken::new();
         let mut task = tokio::spawn({
             let (flags, shutdown) = (flags.clone(), shutdown.clone());
-            async move { crate::set_up_and_run(&flags, shutdown).await }
+            // A new version takes over this process, and with it the window.
+            async move { crate::set_up_and_run(&flags, shutdown).await?.proceed() }
         });
         let until = Instant::now() + START_TIMEOUT;
         let mut look = tokio::time::interval(LOOK_EVERY);
