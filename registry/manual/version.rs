@@ -62,16 +62,17 @@ fn git(arguments: &[&str]) -> Option<String> {
 }
 
 fn built_at() -> Duration {
-    let given = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.trim().parse().ok());
-    given
-        .map(Duration::from_secs)
-        .unwrap_or_else(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    match env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.trim().parse().ok()) {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+    }
 }
 
 /// The day in UTC, such as 2026-11-25: a build script should need no crate for that.
 fn date(since_1970: Duration) -> String {
     let mut days = since_1970.as_secs() / DAY;
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while days >= 365 + u64::from(is_leap(year)) {
         days -= 365 + u64::from(is_leap(year));
