@@ -107,7 +107,7 @@ pub struct RunFlags {
     /// Where to serve the worker app [default: where /metrics is served]
     #[arg(long, env = "PICTOR_APP_LISTEN", value_name = "ADDRESS:PORT")]
     pub app_listen: Option<SocketAddr>,
-    /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root, else ~/.local/share/pictor-agent]
+    /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root and the service, else ~/.local/share/pictor-agent]
     #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The Blender to use [default: the newest one found]
