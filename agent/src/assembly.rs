@@ -34,6 +34,7 @@ use crate::{
     slots::Slots,
     task_log::TaskLogs,
     test_render::TestRenders,
+    update::{Started, Updates},
 };
 
 /// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
@@ -49,6 +50,7 @@ pub(crate) struct Agent {
     pub(crate) idle: Supervisors,
     pub(crate) sender: Sender,
     pub(crate) runner: Arc<Runner>,
+    pub(crate) updates: Arc<Updates>,
     pub(crate) threads: Threads,
     pub(crate) app: Arc<App>,
 }
@@ -71,11 +73,14 @@ pub(crate) struct Shared {
     pub(crate) earned: watch::Sender<Option<Earned>>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) idle: Arc<Idle>,
+    /// The switch of the settings.
+    pub(crate) update_enabled: watch::Receiver<bool>,
     places: watch::Sender<Places>,
 }
 
 pub(crate) async fn assemble(
     config: Config,
+    started: Started,
     listen: SocketAddr,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Agent> {
@@ -96,10 +101,13 @@ pub(crate) async fn assemble(
         data: config.data.clone(),
         slots: shared.slots.devices().len(),
     };
-    let app = Arc::new(shared.app(&config, shutdown));
+    let (slots, connection) = (Arc::clone(&shared.slots), shared.connection.subscribe());
+    let news = Arc::clone(&shared.news);
+    let updates = Arc::new(Updates::new(started, &config, registry.clone(), slots, connection, news));
+    let app = Arc::new(shared.app(&config, Arc::clone(&updates), shutdown));
     let runner = Arc::new(shared.runner(registry, config)?);
     let sender = runner.sender();
-    Ok(Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, threads, app })
+    Ok(Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, updates, threads, app })
 }
 
 impl Shared {
@@ -114,7 +122,9 @@ impl Shared {
             idle: idle.clone(),
             places: places.clone(),
             blender_is_given: config.blender_is_given,
+            update_enabled: watch::Sender::new(config.update.is_enabled),
         };
+        let update_enabled = live.update_enabled.subscribe();
         let (idle, supervisors) = Idle::new(Arc::clone(&slots), idle, &config.sandbox.agent, &config.data);
         let shared = Shared {
             pause: Arc::new(Pause::open(&config.data, Arc::clone(&slots), Arc::clone(&news))),
@@ -132,6 +142,7 @@ impl Shared {
             earned: watch::Sender::new(None),
             settings: Arc::new(Settings::of_agent(config.path.clone(), live)),
             idle: Arc::new(idle),
+            update_enabled,
             places,
         };
         Ok((shared, supervisors))
@@ -201,8 +212,9 @@ impl Shared {
         }
     }
 
-    fn app(&self, config: &Config, shutdown: CancellationToken) -> App {
+    fn app(&self, config: &Config, updates: Arc<Updates>, shutdown: CancellationToken) -> App {
         App {
+            updates,
             config: config.clone(),
             checkup: Arc::default(),
             settings: Arc::clone(&self.settings),

@@ -13,12 +13,15 @@ use crate::{
     blender::sandbox,
     config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
     desktop, doctor, idle, import, settings,
+    update::{self, Ended, command::UpdateFlags},
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-const SERVICE: Service = Service { name: "pictor-agent", version: env!("CARGO_PKG_VERSION") };
+/// As releases are numbered.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+const SERVICE: Service = Service { name: "pictor-agent", version: VERSION };
 
 /// Does what the command line says.
 pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
@@ -26,9 +29,10 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(flags) => {
             set_up_tls();
             let telemetry = telemetry.start(&SERVICE)?;
-            let result = on_runtime(run(flags));
+            let result = update::or_go_back(|| on_runtime(run(flags)));
             telemetry.stop();
-            result
+            result?.proceed()?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(flags) => {
             telemetry.log()?;
@@ -56,6 +60,16 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             on_runtime(async move { settings::set(flags).await.map(|()| ExitCode::SUCCESS) })
         }
         Command::IdleGuard(args) => idle::guard(&args),
+        Command::Update(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(update_self(flags))
+        }
+        Command::SelfCheck(flags) => {
+            telemetry.log()?;
+            Config::load(&flags)?;
+            update::command::self_check()
+        }
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
             telemetry.log()?;
@@ -80,7 +94,7 @@ fn set_up_tls() {
     }
 }
 
-pub(crate) fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(work);
@@ -88,12 +102,11 @@ pub(crate) fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -
     result
 }
 
-async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
+async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    crate::run(config, link::new_key(), shutdown).await?;
-    Ok(ExitCode::SUCCESS)
+    crate::run(config, link::new_key(), shutdown).await
 }
 
 /// SIGTERM and Ctrl-C stop the agent, and the second time at once.
@@ -108,6 +121,10 @@ pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
         std::process::exit(1);
     });
     Ok(())
+}
+
+async fn update_self(flags: UpdateFlags) -> anyhow::Result<ExitCode> {
+    update::command::update(Config::load(&flags.run)?, flags.check).await
 }
 
 async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {

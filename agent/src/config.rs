@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::{
     blender::{Limits, Places, sandbox},
-    desktop, economics, idle,
+    desktop, economics, idle, update,
 };
 
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9850);
@@ -51,6 +51,11 @@ pub enum Command {
     /// Keeps the owner's own program from outliving the agent; for the agent's own use
     #[command(hide = true)]
     IdleGuard(idle::GuardArgs),
+    /// Makes a newer version ready; the agent tries it once no task runs, and goes back if it does not work
+    Update(update::command::UpdateFlags),
+    /// Says which version this is, if its config file can be read; for the agent's own use
+    #[command(hide = true)]
+    SelfCheck(RunFlags),
     /// The last step into the sandbox; for the agent's own use
     #[command(hide = true)]
     Sandbox(sandbox::InnerArgs),
@@ -102,7 +107,7 @@ pub struct RunFlags {
     /// Where to serve the worker app [default: where /metrics is served]
     #[arg(long, env = "PICTOR_APP_LISTEN", value_name = "ADDRESS:PORT")]
     pub app_listen: Option<SocketAddr>,
-    /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root, else ~/.local/share/pictor-agent]
+    /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root and the service, else ~/.local/share/pictor-agent]
     #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The Blender to use [default: the newest one found]
@@ -257,6 +262,7 @@ struct MetricsTable {
 #[serde(deny_unknown_fields)]
 struct UpdateTable {
     enabled: Option<bool>,
+    public_key: Option<String>,
 }
 
 /// What of a config file can change while the agent runs.
@@ -292,6 +298,7 @@ pub struct Config {
     pub metrics: MetricsConfig,
     pub economics: economics::Settings,
     pub idle: idle::Settings,
+    pub update: update::Settings,
 }
 
 /// Whose work this is and where it comes from. Its `Debug` form hides the token.
@@ -365,6 +372,8 @@ impl Config {
             wall: usual.wall,
         };
         let metrics = metrics(&path, file.metrics, listen)?;
+        let update = update::Settings::new(file.update.enabled, file.update.public_key.as_deref())
+            .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
         Ok(Config {
             identity: Identity(worker),
             listen,
@@ -384,6 +393,7 @@ impl Config {
             metrics,
             economics,
             idle,
+            update,
             path,
         })
     }

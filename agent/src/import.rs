@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use pictor_protocol::{EnrolRequest, WorkerConfig};
-use toml_edit::DocumentMut;
+use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
@@ -84,6 +84,7 @@ pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Res
 /// Checks a file's text and writes it where the agent looks. `file` is what its errors name.
 pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
     let worker = config::identity(file, &text)?;
+    let text = without_owners_keys(file, text)?;
     // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
     let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
@@ -105,6 +106,34 @@ fn is_service() -> bool {
     let units = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
     let is_installed = |folder| Path::new(folder).join(SERVICE).with_extension("service").exists();
     rustix::process::geteuid().is_root() && units.into_iter().any(is_installed)
+}
+
+/// What lets its writer run programs outside the sandbox is this machine's owner's to say, in its own file: whoever made
+/// the downloaded one, or changed it on its way, would get to run them here.
+const OWNERS_ALONE: [(&str, &str); 7] = [
+    ("blender", "path"),
+    ("idle", "command"),
+    ("idle", "enabled"),
+    ("metrics", "nvml_library"),
+    ("sandbox", "bubblewrap"),
+    ("sandbox", "mode"),
+    ("update", "public_key"),
+];
+
+fn without_owners_keys(file: &Path, text: String) -> anyhow::Result<String> {
+    let mut new: DocumentMut = text.parse().with_context(|| format!("cannot read {}", file.display()))?;
+    let mut is_changed = false;
+    for (table, key) in OWNERS_ALONE {
+        let found = new.get_mut(table).and_then(Item::as_table_like_mut);
+        if found.and_then(|table| table.remove(key)).is_some() {
+            is_changed = true;
+            println!(
+                "`{key}` under [{table}] of {} was left out: if it is to count, write it into this machine's own file.",
+                file.display()
+            );
+        }
+    }
+    Ok(if is_changed { new.to_string() } else { text })
 }
 
 /// The new file, with the tables that the old one has in place of its own.

@@ -30,6 +30,7 @@ pub mod settings;
 pub mod slots;
 pub mod task_log;
 pub mod test_render;
+pub mod update;
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -55,13 +56,15 @@ use assembly::{Agent, Shared};
 use config::{Config, ConfigError, RunFlags};
 use runner::Runner;
 use slots::Stop;
+use update::{Boot, Ended, Started};
 
 /// How long the outbox may go on sending once rendering has stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
 
-/// Runs the agent until `shutdown`, and before it has a config file, the page that asks for one.
-pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Runs the agent until `shutdown` or until a new version takes over, and before it has a config file, the page that
+/// asks for one.
+pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
     // Of both, so that who has opened the one need not open the other.
     let key = link::new_key();
     let config = match Config::load(flags) {
@@ -71,7 +74,7 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
             let listener = bind(listen).await?;
             first_run::serve(listener, &key, &data, destination, shutdown.clone()).await?;
             if shutdown.is_cancelled() {
-                return Ok(());
+                return Ok(Ended::Stopped);
             }
             Config::load(flags)?
         }
@@ -80,19 +83,47 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
     run(config, key, shutdown).await
 }
 
-/// Runs the agent until `shutdown`: then stops rendering, gives its leases back, sends what is finished, says goodbye.
-/// The worker app opens with `key`.
-pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Runs the agent until `shutdown`, or until a new version takes over. The worker app opens with `key`.
+pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<Ended> {
     let _lock = open_data(&config.data)?;
+    let started = match update::boot(&config)? {
+        Boot::Run(started) => started,
+        Boot::Switch(place, program) => return Ok(Ended::Switch(place, program)),
+    };
+    let trial = started.trial.clone();
+    let ended = work(config, started, key, shutdown).await;
+    update::conclude(trial, &ended);
+    ended
+}
+
+/// At the end it stops rendering, gives its leases back, sends what is finished, says goodbye.
+async fn work(
+    config: Config,
+    started: Started,
+    key: String,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Ended> {
     let listener = bind(config.listen).await?;
     let app_listener = match config.app_listen {
         Some(listen) => Some(bind(listen).await?),
         None => None,
     };
     let link_folder = config.link_folder.clone();
-    let Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, threads: _threads, app } =
-        assembly::assemble(config, listener.local_addr()?, shutdown.clone()).await?;
-    let Shared { readiness, health, economics, .. } = shared;
+    let agent = assembly::assemble(config, started, listener.local_addr()?, shutdown.clone()).await?;
+    let Agent {
+        shared,
+        routes,
+        probe,
+        watched,
+        heartbeat,
+        idle,
+        sender,
+        runner,
+        updates,
+        threads: _threads,
+        app,
+    } = agent;
+    let Shared { readiness, health, economics, update_enabled, .. } = shared;
     let app_listen = app_listener.as_ref().unwrap_or(&listener).local_addr()?;
     let link = Link::new(app_listen, key);
     let app_routes = app::routes(Arc::clone(&app), &link.key, app_listen);
@@ -111,6 +142,10 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
         );
     }
     loops.spawn(async move { match app.watch().await {} });
+    loops.spawn({
+        let updates = Arc::clone(&updates);
+        async move { match updates.follow(update_enabled).await {} }
+    });
     loops.spawn(async move { match readiness.watch(&probe).await {} });
     loops.spawn(async move { match health.watch(watched).await {} });
     loops.spawn({
@@ -127,7 +162,8 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
         slots.push(assignments);
     }
     let result = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
+        () = shutdown.cancelled() => Ok(Ended::Stopped),
+        ended = updates.run() => Ok(ended),
         never = runner.ask(&slots) => match never {},
         ended = loops.join_next() => Err(anyhow!("a loop of the agent ended: {ended:?}")),
     };
@@ -140,7 +176,10 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
     tokio::task::spawn_blocking(move || outbox.release_unfinished("the agent stops")).await?;
     flush(&runner).await;
     loops.shutdown().await;
-    heartbeat.goodbye().await;
+    // Who only becomes another version is back before anybody misses it.
+    if !matches!(result, Ok(Ended::Switch(..))) {
+        heartbeat.goodbye().await;
+    }
     economics.save();
     result
 }

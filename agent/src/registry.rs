@@ -133,9 +133,15 @@ impl Registry {
     }
 
     /// The scene's bytes as they come.
-    pub async fn scene(&self, attempt: AttemptId) -> Result<SceneStream, CallError> {
+    pub async fn scene(&self, attempt: AttemptId) -> Result<Download, CallError> {
         let call = self.call(Method::GET, "/v1/agent/leases/{id}/scene", &[&attempt]);
-        Ok(SceneStream(answer(call, On::Lease).await?))
+        Ok(Download(answer(call, On::Lease).await?))
+    }
+
+    /// A file of the registry's releases of this program.
+    pub async fn release_file(&self, file: &str) -> Result<Download, CallError> {
+        let call = self.call(Method::GET, "/v1/releases/agent/{file}", &[&file]);
+        Ok(Download(answer(call, On::Worker).await?))
     }
 
     pub async fn put_frame(
@@ -245,11 +251,11 @@ impl Call {
     }
 }
 
-/// A scene on its way.
+/// A file on its way.
 #[derive(Debug)]
-pub struct SceneStream(Response);
+pub struct Download(Response);
 
-impl SceneStream {
+impl Download {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
         self.0.chunk().await.map_err(|error| retry(&error))

@@ -1,5 +1,6 @@
 //! Where tasks run: each slot's state, what its attempt has done so far, and who wants it stopped.
 
+mod closing;
 mod work;
 
 use std::{
@@ -56,6 +57,8 @@ pub struct Slots {
     state: Mutex<State>,
     /// Rings when a slot becomes free or the desired state changes.
     changed: Notify,
+    /// Rings for all who wait when a slot's task has ended.
+    left: Notify,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,8 @@ struct State {
     desired: DesiredState,
     /// What is wanted of it on this machine.
     here: DesiredState,
+    /// An update is about to be installed.
+    is_closed: bool,
     slots: Vec<Slot>,
 }
 
@@ -107,8 +112,14 @@ impl Slots {
         let slots = devices.iter().map(free).collect();
         Slots {
             devices,
-            state: Mutex::new(State { desired: DesiredState::Active, here: DesiredState::Active, slots }),
+            state: Mutex::new(State {
+                desired: DesiredState::Active,
+                here: DesiredState::Active,
+                is_closed: false,
+                slots,
+            }),
             changed: Notify::new(),
+            left: Notify::new(),
         }
     }
 
@@ -125,7 +136,8 @@ impl Slots {
     pub fn free(&self) -> Vec<u32> {
         let state = self.lock();
         let of_worker = state.of_worker();
-        state.numbered().filter(|(_, slot)| slot.takes(of_worker)).map(|(number, _)| number).collect()
+        let takes = |slot: &Slot| !state.is_closed && slot.takes(of_worker);
+        state.numbered().filter(|(_, slot)| takes(slot)).map(|(number, _)| number).collect()
     }
 
     /// Waits until `free` may have changed. For one waiter.
@@ -136,8 +148,8 @@ impl Slots {
     /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
-        let of_worker = state.of_worker();
-        let slot = state.slot(lease.slot).filter(|slot| slot.takes(of_worker))?;
+        let (of_worker, is_closed) = (state.of_worker(), state.is_closed);
+        let slot = state.slot(lease.slot).filter(|slot| !is_closed && slot.takes(of_worker))?;
         let (stop, signal) = watch::channel(None);
         slot.doing = SlotState::Working(Box::new(Work::new(lease.clone(), stop)));
         Some(StopSignal(signal))
@@ -175,6 +187,7 @@ impl Slots {
         }
         drop(state);
         self.changed.notify_one();
+        self.left.notify_waiters();
     }
 
     /// Other engines find a device of their own.
@@ -314,7 +327,8 @@ impl Slots {
     pub fn reported(&self) -> Vec<ReportedSlot> {
         let state = self.lock();
         let slots = state.numbered().zip(&self.devices);
-        slots.map(|((number, slot), device)| slot.reported(number, device, &state)).collect()
+        let reported = slots.map(|((number, slot), device)| slot.reported(number, device, &state));
+        if state.is_closed { reported.map(closing::reported).collect() } else { reported.collect() }
     }
 
     /// Whether any slot has a task.

@@ -110,6 +110,18 @@ def test_a_file_that_cannot_be_written_shows_the_line(worker, page):
     assert refused.returncode != 0 and "worker_id" in refused.stderr
 
 
+def test_the_switch_of_updates_and_a_look_for_one(worker, page):
+    assert re.fullmatch(r"\d+\.\d+\.\d+", page.locator("#version-current").inner_text())
+    page.get_by_role("button", name="Look for a newer version").click()
+    # This registry was started without releases.
+    page.locator("#update-state").get_by_text("the registry publishes no releases").wait_for()
+    page.get_by_role("button", name="Switch off").click()
+    page.get_by_role("status").get_by_text("Saved").wait_for()
+    assert said(worker)["update"] == {"enabled": False}
+    page.get_by_role("button", name="Switch on").click()
+    until("it is on", 10, lambda: said(worker)["update"] == {"enabled": True})
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it(visit, page, scheme):
     page.emulate_media(color_scheme=scheme)

@@ -62,9 +62,10 @@ fn git(arguments: &[&str]) -> Option<String> {
 }
 
 fn built_at() -> Duration {
-    let given = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.trim().parse().ok());
-    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    given.map_or_else(now, Duration::from_secs)
+    match env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.trim().parse().ok()) {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+    }
 }
 
 /// The day in UTC, such as 2026-11-25: a build script should need no crate for that.

@@ -36,6 +36,7 @@ use crate::{
     settings::Settings,
     slots::Slots,
     task_log::TaskLogs,
+    update::Updates,
 };
 use access::Access;
 use checkup::Checkup;
@@ -49,6 +50,7 @@ pub struct App {
     pub(crate) checkup: Arc<Checkup>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) idle: Arc<Idle>,
+    pub(crate) updates: Arc<Updates>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) logs: Arc<TaskLogs>,
     pub(crate) pause: Arc<Pause>,
@@ -80,6 +82,7 @@ pub(crate) fn routes(app: Arc<App>, key: &str, listen: SocketAddr) -> Router {
         .route("/mining", get(mining::show).post(mining::change))
         .route("/mining/live", get(mining::live))
         .route("/settings", get(settings::show).post(settings::change))
+        .route("/settings/look-for-update", post(settings::look_for_update))
         .route("/settings/live", get(settings::live))
         .route("/app/settings", post(settings::set))
         .route("/first-run", get(first_run::show))

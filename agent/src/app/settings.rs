@@ -7,8 +7,9 @@ use axum::{
     Form, Json,
     extract::State,
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
 };
+use jiff::{Timestamp, tz::TimeZone};
 use pictor_protocol::BlenderInstall;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,10 @@ use super::{
     live::{self, Parts},
     page::{Page, Said, html},
 };
-use crate::settings::{Applied, Current, Setting, SettingError};
+use crate::{
+    settings::{Applied, Current, Setting, SettingError},
+    update::{self, Phase},
+};
 
 #[derive(Template)]
 #[template(path = "app/settings.html")]
@@ -26,6 +30,31 @@ struct SettingsPage {
     fields: Fields,
     console: String,
     blender: Vec<BlenderInstall>,
+    update: update::Status,
+}
+
+#[derive(Template)]
+#[template(path = "app/settings_update.html")]
+struct UpdatePart<'a> {
+    update: &'a update::Status,
+}
+
+impl UpdatePart<'_> {
+    fn word(&self) -> &'static str {
+        match self.update.state {
+            Phase::Unknown => "not looked yet",
+            Phase::Current => "up to date",
+            Phase::Available => "available",
+            Phase::Downloading => "downloading",
+            Phase::Waiting => "ready",
+            Phase::Trial => "on trial",
+        }
+    }
+
+    /// In this machine's zone.
+    fn local(&self, at: &Timestamp) -> String {
+        at.to_zoned(TimeZone::system()).strftime("%-d %b %Y %H:%M").to_string()
+    }
 }
 
 #[derive(Template)]
@@ -37,6 +66,10 @@ struct BlenderPart<'a> {
 impl SettingsPage {
     fn found(&self) -> BlenderPart<'_> {
         BlenderPart { blender: &self.blender }
+    }
+
+    fn update(&self) -> UpdatePart<'_> {
+        UpdatePart { update: &self.update }
     }
 }
 
@@ -154,7 +187,8 @@ fn page(app: &App, fields: Fields, said: Option<Said>) -> Response {
     let page = Page { said, ..Page::tab("Settings", app.worker_name()) };
     let console = app.config.identity.0.registry.to_string();
     let blender = app.readiness.probed().blender;
-    (status, html(&SettingsPage { page, fields, console, blender })).into_response()
+    let update = app.updates.status();
+    (status, html(&SettingsPage { page, fields, console, blender, update })).into_response()
 }
 
 impl Fields {
@@ -181,9 +215,17 @@ pub(super) async fn live(app: State<Arc<App>>) -> Response {
 }
 
 fn parts(app: &App) -> Parts {
-    let blender = app.readiness.probed().blender;
-    let part = BlenderPart { blender: &blender }.render();
-    part.map(|html| ("blender-found".to_owned(), html)).into_iter().collect()
+    let (blender, update) = (app.readiness.probed().blender, app.updates.status());
+    let parts = [
+        ("blender-found", BlenderPart { blender: &blender }.render()),
+        ("update-state", UpdatePart { update: &update }.render()),
+    ];
+    parts.into_iter().filter_map(|(id, html)| Some((id.to_owned(), html.ok()?))).collect()
+}
+
+pub(super) async fn look_for_update(State(app): State<Arc<App>>) -> Redirect {
+    app.updates.check_now();
+    Redirect::to("/settings#update-title")
 }
 
 /// What a program of this machine asks to have changed.

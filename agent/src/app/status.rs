@@ -105,7 +105,7 @@ impl App {
             worker_name: self.worker_name(),
             wallet_address: self.config.identity.0.wallet_address.clone(),
             registry: self.config.identity.0.registry.to_string(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: self.updates.status().current,
             status,
             reasons,
             desired_here: self.pause.desired(),

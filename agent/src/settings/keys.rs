@@ -76,6 +76,7 @@ impl Key {
     /// What holds when nothing is written.
     pub(super) fn default(self) -> Option<String> {
         match self {
+            Key::UpdateEnabled => Some("true".to_owned()),
             Key::IdleEnabled => Some("false".to_owned()),
             Key::IdleAfterSeconds => Some(idle::AFTER_SECONDS_DEFAULT.to_string()),
             _ => None,

@@ -46,6 +46,7 @@ pub struct Live {
     pub places: watch::Sender<Places>,
     /// Whether `--blender` named the one to use, so that the file's does not count.
     pub blender_is_given: bool,
+    pub update_enabled: watch::Sender<bool>,
 }
 
 /// What the file says now.
@@ -245,7 +246,10 @@ impl Settings {
         };
         match key {
             Key::WorkerName => None,
-            Key::UpdateEnabled => Some(RESTART.to_owned()),
+            Key::UpdateEnabled => {
+                live.update_enabled.send_replace(after.update_enabled.unwrap_or(true));
+                None
+            }
             Key::PricePerKwh | Key::Currency => {
                 live.economics.set(after.economics);
                 None

@@ -241,6 +241,7 @@ async fn the_settings_switch_it_and_its_view_says_why() {
             idle: switch,
             places: watch::Sender::new(loaded.places),
             blender_is_given: false,
+            update_enabled: watch::Sender::new(true),
         },
     );
     let [gpu, cpu] = idle.views().try_into().unwrap();

@@ -15,3 +15,4 @@ mod registry;
 mod settings;
 mod tasks;
 mod test_render;
+mod update;

@@ -200,6 +200,7 @@ async fn a_running_agent_takes_over_what_it_can() {
         idle: idle.clone(),
         places: places.clone(),
         blender_is_given,
+        update_enabled: watch::Sender::new(true),
     };
     let settings = Settings::of_agent(path.clone(), live(false));
     assert_eq!(economics.price(), Some(0.30));
@@ -252,6 +253,7 @@ async fn another_blender_is_looked_for_at_once() {
         idle: watch::Sender::new(loaded.idle),
         places,
         blender_is_given: false,
+        update_enabled: watch::Sender::new(true),
     };
     let readiness = Arc::new(Readiness::new());
     let watching = tokio::spawn({

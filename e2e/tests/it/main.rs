@@ -21,3 +21,4 @@ mod rename;
 mod rightly_empty;
 mod scenes;
 mod traces;
+mod update;
