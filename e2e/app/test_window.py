@@ -179,7 +179,12 @@ def test_it_starts_the_agent_and_ends_with_it(screen, machine):
     machine.is_status(worker, "idle")
     assert machine.link()["pid"] == app.pid and machine.config.stat().st_mode & 0o777 == 0o600
     app.choose("Quit (rendering stops)")
+    # Who changes their mind is the next one, not told of a window that goes.
+    again = screen.start_app(*machine.flags)
     assert app.ended()[0] == 0
+    again.window("Rendering · own")
+    again.choose("Quit (rendering stops)")
+    assert again.ended()[0] == 0
     assert machine.is_status(worker, "offline")["offline_reason"] == "stopped"
     assert machine.link() is None
 

@@ -18,8 +18,8 @@ use tokio::{
     net::{UnixListener, UnixStream as Incoming},
 };
 
-/// A first one that just starts, or just ends, is waited for.
-const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A first one that just starts is waited for, or one that just ends: its agent has work to give back.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ANSWER: &[u8] = b"shown\n";
 

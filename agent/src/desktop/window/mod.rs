@@ -84,7 +84,7 @@ pub(super) fn open(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode>
     let quit = CancellationToken::new();
     {
         let _context = runtime.enter();
-        listen(instance, &events)?;
+        listen(instance, &events, quit.clone())?;
         let proxy = events.create_proxy();
         let host = Host {
             flags: flags.run.clone(),
@@ -113,12 +113,16 @@ fn send(proxy: &EventLoopProxy<Event>, event: Event) {
 }
 
 /// Later starts, and signals.
-fn listen(instance: Instance, events: &EventLoop<Event>) -> anyhow::Result<()> {
+fn listen(instance: Instance, events: &EventLoop<Event>, quit: CancellationToken) -> anyhow::Result<()> {
     let proxy = events.create_proxy();
     tokio::spawn(async move {
         let heard = |asked| send(&proxy, Event::Asked(asked));
-        if let Err(error) = instance.listen(heard).await {
-            tracing::error!("a second start will not find this window: {error:#}");
+        tokio::select! {
+            Err(error) = instance.listen(heard) => {
+                tracing::error!("a second start will not find this window: {error:#}");
+            }
+            // Who starts it now waits for its end, and is the next one.
+            () = quit.cancelled() => {}
         }
         // Still the one window.
         std::future::pending::<()>().await;
