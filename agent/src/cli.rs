@@ -42,7 +42,7 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::App(flags) => {
             set_up_tls();
             let telemetry = telemetry.start(&SERVICE)?;
-            let result = desktop::app(flags);
+            let result = desktop::app(&flags);
             telemetry.stop();
             result
         }

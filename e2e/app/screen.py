@@ -15,6 +15,12 @@ WATCHER = "org.kde.StatusNotifierWatcher"
 MENU = "com.canonical.dbusmenu"
 
 
+def colours(picture):
+    """How much of a picture has each colour."""
+    counted = picture.convert("RGB").getcolors(1 << 24)
+    return {colour: count / (picture.width * picture.height) for count, colour in counted}
+
+
 class Screen:
     def __init__(self, has_tray=True):
         self.folder = Path(tempfile.mkdtemp(prefix="pictor-screen-"))
@@ -22,6 +28,7 @@ class Screen:
         try:
             self.display = self._start_x()
             self.environment = self._environment()
+            self._choose_browser()
             bus = self.environment["DBUS_SESSION_BUS_ADDRESS"]
             self._start("bus", "dbus-daemon", "--session", f"--address={bus}", "--nofork", "--nopidfile")
             until("the session bus", 20, (self.folder / "bus").exists)
@@ -64,6 +71,21 @@ class Screen:
         # No bus for people who cannot see: nobody is there to answer.
         return folders | {"DISPLAY": self.display, "DBUS_SESSION_BUS_ADDRESS": bus, "NO_AT_BRIDGE": "1"}
 
+    def _choose_browser(self):
+        """What a person chooses in a desktop's settings; this browser writes down where it is sent."""
+        script, entry = self.folder / "browser", self.folder / "data/applications/browser.desktop"
+        script.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" >>"{self.folder}/visited"\n')
+        script.chmod(0o755)
+        entry.parent.mkdir()
+        entry.write_text(f"[Desktop Entry]\nType=Application\nName=Browser\nExec={script} %u\n")
+        chosen = "[Default Applications]\nx-scheme-handler/http=browser.desktop\n"
+        (self.folder / "config/mimeapps.list").write_text(chosen)
+
+    def visited(self):
+        """Where the browser was sent."""
+        file = self.folder / "visited"
+        return file.read_text().splitlines() if file.exists() else []
+
     def run(self, *command):
         return run(*command, **{key: str(value) for key, value in self.environment.items()})
 
@@ -101,20 +123,32 @@ class Screen:
     def press(self, keys):
         self.run("xdotool", "key", "--clearmodifiers", keys)
 
-    def picture(self, window):
-        """What is seen of a window, without its frame."""
-        text = self.run("xwininfo", "-id", window.id)
-        x, y, width, height = (
-            int(re.search(rf"{words}: +(\d+)", text).group(1))
-            for words in ("Absolute upper-left X", "Absolute upper-left Y", "Width", "Height")
-        )
-        box = (x, y, min(x + width, WIDTH), min(y + height, HEIGHT))
+    def click(self, window, x, y):
+        left, top, _, _ = window.place()
+        self.run("xdotool", "mousemove", str(left + x), str(top + y), "click", "1")
+
+    def picture(self, window, with_frame=False):
+        """What is seen of a window."""
+        x, y, width, height = window.place()
+        left, right, top, bottom = window.frame() if with_frame else (0, 0, 0, 0)
+        box = (x - left, y - top, min(x + width + right, WIDTH), min(y + height + bottom, HEIGHT))
         return ImageGrab.grab(bbox=box, xdisplay=self.display)
 
 
 class Window:
     def __init__(self, screen, id, pid, title):
         self.screen, self.id, self.pid, self.title = screen, id, pid, title
+
+    def place(self):
+        """Its left upper corner and its size, without its frame."""
+        text = self.screen.run("xwininfo", "-id", self.id)
+        words = ("Absolute upper-left X", "Absolute upper-left Y", "Width", "Height")
+        return [int(re.search(rf"{word}: +(\d+)", text).group(1)) for word in words]
+
+    def frame(self):
+        """Its widths: left, right, top, bottom."""
+        text = self.screen.run("xprop", "-id", self.id, "_NET_FRAME_EXTENTS")
+        return [int(width) for width in re.findall(r"\d+", text)]
 
     def close(self):
         """By its cross."""

@@ -5,7 +5,7 @@ import json
 import pytest
 from network import Network
 from processes import Process, built, free_port, run, until
-from screen import Screen
+from screen import Screen, colours
 from worker import Worker
 
 
@@ -91,13 +91,9 @@ def pause(worker, desired):
     assert worker.call("POST", "/pause", worker.bearer(), f"desired={desired}".encode())[0] < 400
 
 
-def colours(picture):
-    """How much of a picture has each colour."""
-    counted = picture.convert("RGB").getcolors(1 << 24)
-    return {colour: count / (picture.width * picture.height) for count, colour in counted}
-
-
-BRAND, RESUME = (0x4F, 0x46, 0xE5), (0x43, 0x38, 0xCA)
+# In the window, at its usual size.
+SETTINGS_TAB, BELOW_TABS = (412, 26), 60
+BRAND, RESUME, CURRENT = (0x4F, 0x46, 0xE5), (0x43, 0x38, 0xCA), (0xE8, 0xE8, 0xFD)
 
 
 def test_it_shows_the_running_agents_page_and_follows_it(screen, worker):
@@ -249,14 +245,47 @@ def test_without_a_screen_the_link_is_told(screen, worker):
 
 
 def test_the_browser_is_opened_in_its_place(screen, worker):
-    seen = screen.folder / "opened"
-    browser = screen.folder / "browser"
-    browser.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" >"{seen}.new" && mv "{seen}.new" "{seen}"\n')
-    browser.chmod(0o755)
-    # On a screen, the person's own choice of a browser would come first.
-    assert screen.start_app(*flags(worker), "--browser", BROWSER=browser, DISPLAY=None).ended()[0] == 0
-    until("the browser", 20, seen.exists)
-    assert seen.read_text().strip() == worker.entrance()
+    assert screen.start_app(*flags(worker), "--browser").ended()[0] == 0
+    until("the browser", 20, lambda: screen.visited() == [worker.entrance()])
+
+
+def test_the_console_opens_in_the_browser_and_not_in_the_window(screen, worker):
+    before = screen.visited()
+    app = screen.start_app(*flags(worker))
+    window = app.window("Rendering")
+    until("the page is drawn", 30, lambda: BRAND in colours(screen.picture(window)))
+    screen.click(window, *SETTINGS_TAB)
+    window = app.window("Settings")
+
+    def link():
+        """Below the tabs, the first words in a link's colour, once the tab is the current one."""
+        picture = screen.picture(window).convert("RGB")
+        if picture.getpixel((SETTINGS_TAB[0], SETTINGS_TAB[1] - 14)) != CURRENT:
+            return None
+        places = ((x, y) for y in range(BELOW_TABS, picture.height) for x in range(picture.width))
+        return next((place for place in places if picture.getpixel(place) == RESUME), None)
+
+    screen.click(window, *until("a link to the console", 30, link))
+    url = until("the browser", 30, lambda: screen.visited()[len(before):])
+    assert url == [f"{worker.network.url}/account"]
+    assert app.window("Settings")
+
+
+def test_a_machine_without_a_config_file_begins_with_its_first_run(screen, machine):
+    app = screen.start_app(*machine.flags)
+    app.window("First run")
+    nonsense = machine.network.folder / "pictor-worker-nonsense.toml"
+    nonsense.write_text("registry = 1\n")
+    assert screen.start_app(*machine.flags, nonsense).ended()[0] == 0
+    warning = until("what is wrong with it", 20, lambda: [one for one in app.windows() if one.title == "My Workers"])[0]
+    warning.activate()
+    screen.press("Escape")
+    until("it is gone", 20, lambda: len(app.windows()) == 1)
+
+    worker, file = machine.downloaded("newcomer")
+    assert screen.start_app(*machine.flags, file).ended()[0] == 0
+    app.window("Rendering · newcomer")
+    machine.is_status(worker, "idle")
 
 
 def test_it_starts_with_the_session_if_wanted(screen, worker):

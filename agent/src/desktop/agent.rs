@@ -16,6 +16,7 @@ use super::absolute;
 use crate::{
     app::{link::Link, status::Status},
     config::{self, RunFlags},
+    update,
 };
 
 /// How long an agent may take from its start to its first page: a late driver is waited for.
@@ -98,8 +99,11 @@ impl Finder {
         let shutdown = CancellationToken::new();
         let mut task = tokio::spawn({
             let (flags, shutdown) = (flags.clone(), shutdown.clone());
-            // A new version takes over this process, and with it the window.
-            async move { crate::set_up_and_run(&flags, shutdown).await?.proceed() }
+            async move {
+                let ended = crate::set_up_and_run(&flags, shutdown).await;
+                // Another version takes over this process, and with it the window.
+                update::or_go_back(|| ended)?.proceed()
+            }
         });
         let until = Instant::now() + START_TIMEOUT;
         let mut look = tokio::time::interval(LOOK_EVERY);

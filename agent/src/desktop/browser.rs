@@ -18,16 +18,16 @@ use crate::{app::link::Link, cli, config::Session};
 const OPENER: &str = "xdg-open";
 
 /// Shows the link, and runs the agent if none did.
-pub(super) fn open(flags: Flags, session: Session, reason: &'static str) -> anyhow::Result<ExitCode> {
+pub(super) fn open(flags: &Flags, session: &Session, reason: &'static str) -> anyhow::Result<ExitCode> {
     cli::on_runtime(async move {
         let stop = CancellationToken::new();
         cli::stop_on_signals(&stop)?;
         let finder = Finder::new(&flags.run)?;
         if flags.file.is_some() {
-            import(&flags, &finder).await?;
+            import(flags, &finder).await?;
         }
         let mut agent = finder.meet(&flags.run).await?;
-        show(&agent.link, &session, reason, flags.hidden);
+        show(&agent.link, session, reason, flags.hidden);
         if agent.is_own() {
             println!("The agent was started here and runs until Ctrl-C.");
             run(&mut agent, &stop).await?;

@@ -35,16 +35,16 @@ pub struct Flags {
     pub autostart: Option<Autostart>,
 }
 
-pub fn app(flags: Flags) -> anyhow::Result<ExitCode> {
+pub fn app(flags: &Flags) -> anyhow::Result<ExitCode> {
     let session = Session::of_environment()?;
     if let Some(wanted) = flags.autostart {
         let program = env::current_exe().context("cannot tell where this program is")?;
         println!("{}", autostart::set(wanted, &session.autostart, &program, &words(&flags.run)?)?);
         return Ok(ExitCode::SUCCESS);
     }
-    match without_window(&flags, &session) {
-        Some(reason) => browser::open(flags, session, reason),
-        None => open_window(flags, session),
+    match without_window(flags, &session) {
+        Some(reason) => browser::open(flags, &session, reason),
+        None => open_window(flags, &session),
     }
 }
 
@@ -64,7 +64,7 @@ fn without_window(flags: &Flags, session: &Session) -> Option<&'static str> {
 }
 
 #[cfg(feature = "desktop")]
-fn open_window(flags: Flags, session: Session) -> anyhow::Result<ExitCode> {
+fn open_window(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode> {
     if let Err(error) = window::reach_screen() {
         tracing::debug!("{error}");
         return browser::open(
@@ -77,7 +77,7 @@ fn open_window(flags: Flags, session: Session) -> anyhow::Result<ExitCode> {
 }
 
 #[cfg(not(feature = "desktop"))]
-fn open_window(flags: Flags, session: Session) -> anyhow::Result<ExitCode> {
+fn open_window(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode> {
     browser::open(flags, session, "this pictor-agent was built without the desktop window")
 }
 

@@ -5,10 +5,14 @@ mod host;
 mod icon;
 mod instance;
 mod pages;
-mod size;
+mod remembered;
 mod tray;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::Path,
+    process::{self, ExitCode},
+    time::Duration,
+};
 
 use anyhow::Context;
 use gtk::prelude::*;
@@ -30,7 +34,7 @@ use crate::{
 use host::{Host, News, Order};
 use instance::{Asked, Claim, Instance};
 use pages::Pages;
-use size::Remembered;
+use remembered::Remembered;
 use tray::{Choice, Tray};
 
 const TITLE: &str = "My Workers";
@@ -58,10 +62,14 @@ pub(super) fn reach_screen() -> anyhow::Result<()> {
     gtk::init().context("GTK cannot open a window")
 }
 
-pub(super) fn open(flags: Flags, session: Session) -> anyhow::Result<ExitCode> {
-    let file = flags.file.as_deref().map(absolute).transpose()?;
+pub(super) fn open(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode> {
+    let remembered = Remembered::of(&session.state, process::id());
+    // A new version of the agent has the words of its first start, which were heeded then.
+    let is_hidden = remembered.was_hidden().unwrap_or(flags.hidden);
+    let file = flags.file.as_deref().filter(|_| remembered.was_hidden().is_none());
+    let file = file.map(absolute).transpose()?;
     let finder = Finder::new(&flags.run)?;
-    let asked = Asked { file: file.clone(), is_hidden: flags.hidden, startup_id: session.startup_id.clone() };
+    let asked = Asked { file: file.clone(), is_hidden, startup_id: session.startup_id.clone() };
     let instance = match instance::claim(&session.runtime, finder.data(), &asked)? {
         Claim::First(instance) => instance,
         Claim::HandedOver => {
@@ -86,7 +94,7 @@ pub(super) fn open(flags: Flags, session: Session) -> anyhow::Result<ExitCode> {
         };
         tokio::spawn(host.run(file, ordered));
     }
-    let mut desk = Desk::build(&events, &flags, &session, orders, quit)?;
+    let mut desk = Desk::build(&events, flags, remembered, is_hidden, orders, quit)?;
     let code = events.run_return(|event, _, flow| {
         *flow = ControlFlow::Wait;
         if !desk.hear(event) {
@@ -143,16 +151,17 @@ impl Desk {
     fn build(
         events: &EventLoop<Event>,
         flags: &Flags,
-        session: &Session,
+        mut remembered: Remembered,
+        is_hidden: bool,
         orders: mpsc::UnboundedSender<Order>,
         quit: CancellationToken,
     ) -> anyhow::Result<Desk> {
-        let remembered = Remembered::of(&session.state);
+        remembered.set_hidden(is_hidden);
         let mut builder = WindowBuilder::new()
             .with_title(TITLE)
             .with_inner_size(remembered.size())
-            .with_min_inner_size(size::SMALLEST)
-            .with_visible(!flags.hidden);
+            .with_min_inner_size(remembered::SMALLEST)
+            .with_visible(!is_hidden);
         match icon::draw(ICON_SIZE).and_then(|(rgba, side)| Ok(Icon::from_rgba(rgba, side, side)?)) {
             Ok(icon) => builder = builder.with_window_icon(Some(icon)),
             Err(error) => tracing::warn!("the window has no icon: {error:#}"),
@@ -201,7 +210,7 @@ impl Desk {
                     self.show(asked.startup_id.as_deref());
                 }
                 if let Some(file) = asked.file {
-                    self.open_file(file);
+                    self.open_file(&file);
                 }
             }
             Event::Chosen(Choice::Open) => self.show(None),
@@ -226,7 +235,7 @@ impl Desk {
                 (self.is_own, self.desired) = (false, None);
                 self.pages.say("The agent does not run", &reason);
             }
-            News::Open(file) => self.open_file(file),
+            News::Open(file) => self.open_file(&file),
             News::Told(text) => dialog::tell(self.window.gtk_window(), &text),
             News::Stopped => {}
         }
@@ -235,8 +244,8 @@ impl Desk {
         }
     }
 
-    fn open_file(&mut self, file: PathBuf) {
-        let opened = match Opened::read(&file, &self.flags) {
+    fn open_file(&mut self, file: &Path) {
+        let opened = match Opened::read(file, &self.flags) {
             Ok(opened) => opened,
             Err(error) => return dialog::tell(self.window.gtk_window(), &format!("{error:#}")),
         };
@@ -254,7 +263,7 @@ impl Desk {
     }
 
     /// To the front, wherever it was.
-    fn show(&self, startup_id: Option<&str>) {
+    fn show(&mut self, startup_id: Option<&str>) {
         let window = self.window.gtk_window();
         if let Some(id) = startup_id {
             window.set_startup_id(id);
@@ -262,13 +271,15 @@ impl Desk {
         window.show_all();
         window.deiconify();
         window.present();
+        self.remembered.set_hidden(false);
     }
 
     /// The cross of the window. Where there is no tray, a window that is gone could not be had back.
     fn close(&mut self) {
-        self.remembered.keep(self.window.inner_size().to_logical(self.window.scale_factor()));
+        self.remember_size();
         if self.tray.is_some() && tray::is_there() {
             self.window.set_visible(false);
+            self.remembered.set_hidden(true);
         } else if self.is_own {
             let proxy = self.proxy.clone();
             let question = "Quit and stop rendering?\n\nThis desktop has no tray in which the app could go on. \
@@ -293,10 +304,15 @@ impl Desk {
     /// The agent that was started here has work to give back first; the window need not be looked at for that.
     fn end(&mut self) {
         if self.window.is_visible() {
-            self.remembered.keep(self.window.inner_size().to_logical(self.window.scale_factor()));
+            self.remember_size();
         }
+        self.remembered.end();
         self.window.set_visible(false);
         self.quit.cancel();
+    }
+
+    fn remember_size(&mut self) {
+        self.remembered.set_size(self.window.inner_size().to_logical(self.window.scale_factor()));
     }
 
     fn order(&self, order: Order) {
