@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blender::sandbox,
-    config::{Cli, Command, Config, DoctorFlags, RunFlags},
+    config::{Cli, Command, Config, DoctorFlags, ImportFlags, RunFlags},
     doctor, import,
 };
 
@@ -61,6 +61,10 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 }
 
 async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
+    if flags.enrol.is_some() {
+        let RunFlags { config, enrol, registry, .. } = flags.clone();
+        import::import(ImportFlags { file: None, enrol, registry, config }).await?;
+    }
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
