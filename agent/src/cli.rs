@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::{link, terminal},
     blender::sandbox,
-    config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
+    config::{self, Cli, Command, Config, DoctorFlags, ImportFlags, RunFlags},
     desktop, doctor, idle, import, settings,
     update::{self, Ended, command::UpdateFlags},
 };
@@ -103,6 +103,10 @@ pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> an
 }
 
 async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
+    if flags.enrol.is_some() {
+        let RunFlags { config, enrol, registry, .. } = flags.clone();
+        import::import(ImportFlags { file: None, enrol, registry, config }).await?;
+    }
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;

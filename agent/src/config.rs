@@ -113,6 +113,15 @@ pub struct RunFlags {
     /// The Blender to use [default: the newest one found]
     #[arg(long, env = "PICTOR_BLENDER", value_name = "FILE")]
     pub blender: Option<PathBuf>,
+    /// An enrolment key, traded for a worker of this machine's own if there is no config file yet
+    #[arg(long, env = "PICTOR_ENROL_KEY", hide_env_values = true, value_name = "KEY", requires = "registry")]
+    pub enrol: Option<String>,
+    /// The registry that made the key
+    #[arg(long, env = "PICTOR_REGISTRY", value_name = "URL")]
+    pub registry: Option<Url>,
+    /// /metrics asks for the bearer token in this file
+    #[arg(long, env = "PICTOR_METRICS_TOKEN_FILE", value_name = "FILE")]
+    pub metrics_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -371,7 +380,9 @@ impl Config {
             processes: file.sandbox.processes.unwrap_or(usual.processes),
             wall: usual.wall,
         };
-        let metrics = metrics(&path, file.metrics, listen)?;
+        let mut table = file.metrics;
+        table.token_file = flags.metrics_token_file.clone().or(table.token_file);
+        let metrics = metrics(&path, table, listen)?;
         let update = update::Settings::new(file.update.enabled, file.update.public_key.as_deref())
             .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
         Ok(Config {

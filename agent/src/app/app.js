@@ -58,8 +58,9 @@ for (const { dataset } of document.querySelectorAll("[data-await]")) {
   const look = async () => {
     try {
       // The agent that starts has this page's key; the one that ends has no such route.
-      if ((await fetch("/app/status")).ok) { location.assign(dataset.await); return; }
+      if ((await fetch("/app/status", { signal: AbortSignal.timeout(2000) })).ok) location.assign(dataset.await);
     } catch { /* Not yet there. */ }
+    // Also while it goes there: that can fail.
     setTimeout(look, 300);
   };
   look();

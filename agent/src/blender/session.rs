@@ -164,7 +164,7 @@ impl Session {
             events,
             log: Log::default(),
             frame: None,
-            _handover: handover,
+            handover: Some(handover),
         };
         let mut session = Session {
             commands: Some(commands),
@@ -339,7 +339,7 @@ struct Supervisor {
     events: mpsc::Sender<Event>,
     log: Log,
     frame: Option<(i32, FrameProgress)>,
-    _handover: Handover,
+    handover: Option<Handover>,
 }
 
 /// Why the supervisor stopped looking.
@@ -369,6 +369,8 @@ impl Supervisor {
             Ending::Failed(error) => error,
             Ending::Stopped => BlenderError::Stopped,
         };
+        // Whoever waits for the end finds the folder given back.
+        self.handover = None;
         let _ = self.replies.try_send(Err(error));
     }
 

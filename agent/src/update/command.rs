@@ -66,6 +66,7 @@ pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode
             println!("The agent takes it {means}: pictor-agent update");
         }
         Ok((file, release)) => {
+            releases.store.is_ours()?;
             releases.store.prepare()?;
             if matches!(releases.store.read().stage, Stage::Trial { .. }) {
                 bail!("a new version is on trial already: try again in a minute");

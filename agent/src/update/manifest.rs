@@ -16,7 +16,7 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24);
 
 /// The platform this program was built for, as manifests name it; empty for one that no release is made for.
-pub(super) const TARGET: &str = match () {
+pub const TARGET: &str = match () {
     () if cfg!(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")) => {
         "x86_64-unknown-linux-gnu"
     }

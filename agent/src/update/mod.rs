@@ -27,6 +27,7 @@ use tokio::{
     time::Instant,
 };
 
+pub use manifest::TARGET;
 use place::Keeper;
 pub use place::Place;
 pub use trial::{Boot, Started, Trial, boot};
@@ -205,11 +206,14 @@ impl Updates {
     /// Does as the switch of the settings says, for ever.
     pub async fn follow(&self, mut switch: watch::Receiver<bool>) -> Infallible {
         while switch.changed().await.is_ok() {
-            let is_enabled = *switch.borrow_and_update();
-            self.status.send_modify(|status| status.is_enabled = is_enabled);
-            self.wanted.notify_one();
+            self.set_enabled(*switch.borrow_and_update());
         }
         future::pending().await
+    }
+
+    fn set_enabled(&self, is_enabled: bool) {
+        self.status.send_modify(|status| status.is_enabled = is_enabled);
+        self.wanted.notify_one();
     }
 
     /// Looks every few hours, and returns what this process is to become once no task runs.
@@ -363,5 +367,77 @@ impl Updates {
 
     fn becomes(&self, program: PathBuf) -> Ended {
         Ended::Switch(self.releases.place.clone(), program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{blender::Device, slots::tests::lease};
+    use semver::Version;
+    use state::Release;
+
+    /// With a version that lies ready, on a worker with one slot.
+    fn waiting(data: &std::path::Path) -> Updates {
+        let identity = toml::from_str(
+            "registry = 'http://127.0.0.1:1'\nworker_id = 'wrk_019a0000000070008000000000000000'\n\
+             worker_name = 'test'\ntoken = 'test'",
+        );
+        let releases = Releases {
+            registry: Registry::new(&identity.unwrap()).unwrap(),
+            key: Settings::new(None, None).unwrap().key,
+            current: Version::new(1, 0, 0),
+            store: store::Store::at(data),
+            place: Place::find().unwrap(),
+            config: data.join("worker.toml"),
+        };
+        releases.store.prepare().unwrap();
+        let release = Release { version: Version::new(2, 0, 0), size_bytes: 1, sha256: String::new() };
+        let turn = releases.store.turn().unwrap();
+        releases.store.apply(&turn, Event::Placed { release, is_asked: false }).unwrap();
+        let up = Connection { line: Line::Up, ..Connection::default() };
+        let status = Status {
+            current: "1.0.0".to_owned(),
+            available: None,
+            notes: None,
+            state: Phase::Unknown,
+            reason: None,
+            is_enabled: true,
+            checked_at: None,
+        };
+        Updates {
+            releases,
+            trial: None,
+            slots: Arc::new(Slots::new(vec![Device::Cpu])),
+            connection: watch::channel(up).1,
+            news: Arc::new(Notify::new()),
+            status: watch::Sender::new(status),
+            wanted: Notify::new(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_version_waits_for_the_task_under_way_until_the_switch_is_turned_off() {
+        // The second test of a process finds it done.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let updates = waiting(folder.path());
+        let _signal = updates.slots.take(&lease(0)).unwrap();
+        let mut status = updates.status.subscribe();
+        let waits = async {
+            let waiting = status.wait_for(|status| status.state == Phase::Waiting).await.unwrap().clone();
+            assert_eq!(waiting.available.as_deref(), Some("2.0.0"));
+            assert!(updates.slots.free().is_empty());
+            updates.set_enabled(false);
+        };
+        let (ended, ()) = tokio::join!(updates.switch(), waits);
+        assert!(ended.is_none());
+        updates.slots.leave(0);
+        assert_eq!(updates.slots.free(), [0]);
+        assert!(updates.switch().await.is_none(), "off, it does not even wait");
+        updates.set_enabled(true);
+        // Free to go on, it finds that what lies ready is not what was verified.
+        assert!(updates.switch().await.is_none());
+        assert_eq!((updates.slots.free(), updates.releases.store.read().stage), (vec![0], Stage::None));
     }
 }

@@ -31,8 +31,13 @@ impl Store {
         Store { folder: data.join("update") }
     }
 
-    /// Makes the folder, as the user whose the data folder is: files of another would be of no use to the agent.
     pub(super) fn prepare(&self) -> anyhow::Result<()> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.with_context(|| format!("cannot write to {}", self.folder.display()))
+    }
+
+    /// Files of another user would be of no use to the agent.
+    pub(super) fn is_ours(&self) -> anyhow::Result<()> {
         let data = durable::folder_of(&self.folder);
         let (owner, us) = (fs::metadata(data).map(|data| data.uid()), rustix::process::geteuid().as_raw());
         if let Some(owner) = owner.ok().filter(|owner| *owner != us) {
@@ -41,8 +46,7 @@ impl Store {
                 data.display()
             );
         }
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.with_context(|| format!("cannot write to {}", data.display()))
+        Ok(())
     }
 
     /// Where a download lies until it is verified.

@@ -1,6 +1,7 @@
 //! A start of the agent as updates see it: the installed program's, or a new version's trial.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -24,7 +25,7 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(60);
 pub enum Boot {
     Run(Started),
     /// Another program is to run in this process: a version that waits, or the installed one.
-    Switch(Place, std::path::PathBuf),
+    Switch(Place, PathBuf),
 }
 
 /// This process, of which program and version.
@@ -50,28 +51,42 @@ pub struct Trial {
 pub fn boot(config: &Config) -> anyhow::Result<Boot> {
     let place = Place::find().context("cannot tell where this program lies")?;
     let store = Store::at(&config.data);
-    store.prepare()?;
     let version = Version::parse(VERSION).context("this program's own version cannot be read")?;
-    if place.is_next() {
-        return Ok(match store.read().stage {
-            Stage::Trial { release, .. } if release.version == version => {
-                let trial = Trial::begin(version.clone(), &place, &store)?;
-                Boot::Run(Started { place, store, version, trial: Some(trial) })
+    if !place.is_next() {
+        return Ok(match installed(config, &place, &store, &version) {
+            Ok(true) => {
+                let next = place.next();
+                Boot::Switch(place, next)
             }
-            // Started by hand, or left over.
-            _ => {
-                let installed = place.installed().to_owned();
-                Boot::Switch(place, installed)
+            Ok(false) => Boot::Run(Started { place, store, version, trial: None }),
+            // The agent has to work without them, too.
+            Err(error) => {
+                tracing::error!("updates do not work: {error:#}");
+                Boot::Run(Started { place, store, version, trial: None })
             }
         });
     }
-    let Some(turn) = store.try_turn()? else {
-        // `pictor-agent update` makes a version ready just now; it is seen later.
-        return Ok(Boot::Run(Started { place, store, version, trial: None }));
-    };
+    Ok(match store.read().stage {
+        Stage::Trial { release, .. } if release.version == version => {
+            let trial = Trial::begin(version.clone(), &place, &store)?;
+            Boot::Run(Started { place, store, version, trial: Some(trial) })
+        }
+        // Started by hand, or left over.
+        _ => {
+            let installed = place.installed().to_owned();
+            Boot::Switch(place, installed)
+        }
+    })
+}
+
+/// The installed program starts: whether it is to become the version that lies ready.
+fn installed(config: &Config, place: &Place, store: &Store, version: &Version) -> anyhow::Result<bool> {
+    store.prepare()?;
+    // Who has the turn makes a version ready just now; that is seen later.
+    let Some(turn) = store.try_turn()? else { return Ok(false) };
     let before = store.read().stage;
     let state = store.apply(&turn, Event::Started(version.clone()))?;
-    tell(&before, &state, &version);
+    tell(&before, &state, version);
     match state.stage {
         Stage::None => place.tidy(),
         // Asked for while no agent ran: there is nothing to wait for.
@@ -79,15 +94,13 @@ pub fn boot(config: &Config) -> anyhow::Result<Boot> {
             if place.next_is(&release)? {
                 store.apply(&turn, Event::Begun)?;
                 tracing::info!("starting version {} for a trial", release.version);
-                let next = place.next();
-                return Ok(Boot::Switch(place, next));
+                return Ok(true);
             }
             store.apply(&turn, Event::Dropped)?;
         }
         Stage::Ready { .. } | Stage::Trial { .. } => {}
     }
-    drop(turn);
-    Ok(Boot::Run(Started { place, store, version, trial: None }))
+    Ok(false)
 }
 
 /// What became of a trial, for the log.

@@ -7,10 +7,11 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path as FilePath, process::Com
 
 use axum::body::Bytes;
 use jiff::{Timestamp, ToSpan};
+use pictor_agent::update::TARGET;
 use serde_json::json;
 
 use super::agent::{PROGRAM, command, config_text};
-use machine::{Machine, Release, TARGET, VERSION, later, program, replaced, script};
+use machine::{Machine, Release, VERSION, later, program, replaced, script};
 pub(crate) use machine::{Releases, serve};
 
 const HEARTBEAT: &[u8] = b"/v1/agent/heartbeat";

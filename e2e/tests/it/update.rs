@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pictor_agent::update::TARGET;
 use pictor_protocol::AttemptStatus;
 
 use crate::network::{Network, Pace};
@@ -90,14 +91,14 @@ async fn release(folder: &Path, releases: &Path) -> String {
     let script: PathBuf = repository().join("scripts/release");
     let mut make = command(&script, [&newer, "--notes", "Faster clouds.", "--key"]);
     make.arg(folder.join("release.key")).arg("--out").arg(releases);
-    make.arg("--binary").arg(format!("x86_64-unknown-linux-gnu={}", program.display()));
+    make.arg("--binary").arg(format!("{TARGET}={}", program.display()));
     let said = run(make, 60).await.succeeded();
     assert!(said.contains(&format!("Version {newer} lies in")), "{said}");
 
     let wrong = {
         let mut make = command(&script, ["7.7.7", "--key"]);
         make.arg(folder.join("release.key")).arg("--out").arg(folder.join("wrong"));
-        make.arg("--binary").arg(format!("x86_64-unknown-linux-gnu={}", program.display()));
+        make.arg("--binary").arg(format!("{TARGET}={}", program.display()));
         run(make, 60).await
     };
     wrong.failed(1, &["is no version 7.7.7"]);

@@ -211,6 +211,10 @@ impl SetupPage {
         self.config_name.trim_end_matches(".toml")
     }
 
+    fn open_command(&self) -> String {
+        format!("pictor-agent app ~/Downloads/{}", self.config_name)
+    }
+
     fn place_command(&self) -> String {
         format!(
             "sudo install -D --owner 10001 --mode 600 ~/Downloads/{} /srv/{}/worker.toml",
@@ -224,8 +228,7 @@ impl SetupPage {
         let network = if self.is_local { "--network host " } else { "" };
         format!(
             "docker run --detach --name {name} --restart unless-stopped --stop-timeout 30 {network}\\\n  \
-             --security-opt seccomp=unconfined --security-opt apparmor=unconfined \\\n  \
-             --security-opt systempaths=unconfined \\\n  \
+             --cap-drop ALL --security-opt no-new-privileges \\\n  \
              --volume /srv/{name}:/worker --volume {name}:/data pictor-agent"
         )
     }

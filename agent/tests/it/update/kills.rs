@@ -143,6 +143,37 @@ async fn killed_without_warning_again_and_again_it_always_starts() {
         wait = wait.mul_f64(1.25);
     }
     // Killed in two trials, a version is given up; either way an agent is at work.
-    let is_given_up = !machine.state()["given_up"].as_array().is_none_or(Vec::is_empty);
-    machine.runs(if is_given_up { VERSION } else { &newer }).await;
+    machine.registry.books().beats.clear();
+    machine
+        .until("an agent at work", |machine| {
+            let is_given_up = machine.state()["given_up"][0].is_object();
+            let expected = if is_given_up { VERSION } else { &newer };
+            let is_at_rest = machine.state()["stage"] == "none";
+            let books = machine.registry.books();
+            let beats = books.beats.last().is_some_and(|beat| beat.agent_version == expected);
+            (is_at_rest && beats).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_left_of_its_folder_the_agent_starts() {
+    let (mut machine, newer) = (Machine::new().await, later("8"));
+    fs::create_dir(machine.path("data")).unwrap();
+    fs::write(machine.path("data/update"), "a file").unwrap();
+    machine.start();
+    machine.says("updates do not work").await;
+    machine.says("connected to").await;
+    machine.kill();
+    fs::remove_file(machine.path("data/update")).unwrap();
+    fs::create_dir(machine.path("data/update")).unwrap();
+    fs::write(machine.path("data/update/state.json"), "{\"stage\": \"of a later version\"}").unwrap();
+    machine.publish(&Release::new(&newer, program(&newer)));
+    machine.start();
+    machine
+        .until("a state that can be read", |machine| {
+            (machine.state()["stage"] != "of a later version").then_some(())
+        })
+        .await;
+    machine.runs(&newer).await;
 }

@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::{Timestamp, ToSpan};
+use pictor_agent::update::TARGET;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -31,7 +32,6 @@ use crate::{
 };
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What the registry publishes.
 #[derive(Default)]
