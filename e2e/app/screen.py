@@ -195,6 +195,10 @@ class App:
         [window] = until(f"a window {title}", seconds, look)
         return window
 
+    def dialog(self):
+        """A question or a message over its window."""
+        return until("a dialog", 20, lambda: [window for window in self.windows() if window.title == "My Workers"])[0]
+
     def is_hidden(self):
         return self.process.is_running() and not self.windows()
 

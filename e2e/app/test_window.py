@@ -196,15 +196,13 @@ def test_an_opened_file_is_asked_about_where_the_machine_is_a_worker(screen, mac
     app.window("Rendering · first")
 
     assert screen.start_app(*machine.flags, other).ended()[0] == 0
-    question = until("the question", 20, lambda: [window for window in app.windows() if window.title == "My Workers"])[0]
-    question.activate()
+    app.dialog().activate()
     screen.press("Escape")
     until("the question is gone", 20, lambda: len(app.windows()) == 1)
     assert "first" in machine.config.read_text()
 
     assert screen.start_app(*machine.flags, other).ended()[0] == 0
-    question = until("the question", 20, lambda: [window for window in app.windows() if window.title == "My Workers"])[0]
-    question.activate()
+    app.dialog().activate()
     screen.press("alt+i")
     app.window("Rendering · second")
     machine.is_status(second, "idle")
@@ -221,17 +219,14 @@ def test_without_a_tray_it_does_not_vanish(bare_screen, machine, worker):
     app = bare_screen.start_app(*machine.flags, file)
     window = app.window("Rendering")
 
-    def asked():
-        return until("the question", 20, lambda: [one for one in app.windows() if one.title == "My Workers"])[0]
-
     window.close()
-    asked().activate()
+    app.dialog().activate()
     bare_screen.press("alt+m")
     until("it is minimised", 20, window.is_minimised)
     machine.is_status(made, "idle")
     window.activate()
     window.close()
-    asked().activate()
+    app.dialog().activate()
     bare_screen.press("alt+q")
     assert app.ended()[0] == 0
     assert machine.is_status(made, "offline")["offline_reason"] == "stopped"
@@ -282,8 +277,7 @@ def test_a_machine_without_a_config_file_begins_with_its_first_run(screen, machi
     nonsense = machine.network.folder / "pictor-worker-nonsense.toml"
     nonsense.write_text("registry = 1\n")
     assert screen.start_app(*machine.flags, nonsense).ended()[0] == 0
-    warning = until("what is wrong with it", 20, lambda: [one for one in app.windows() if one.title == "My Workers"])[0]
-    warning.activate()
+    app.dialog().activate()
     screen.press("Escape")
     until("it is gone", 20, lambda: len(app.windows()) == 1)
 
