@@ -195,12 +195,13 @@ async fn a_running_agent_takes_over_what_it_can() {
     let loaded = Config::load(&RunFlags { config: Some(path.clone()), ..RunFlags::default() }).unwrap();
     let economics = Arc::new(Economics::open(loaded.economics.clone(), folder.path()));
     let (idle, places) = (watch::Sender::new(loaded.idle.clone()), watch::Sender::new(loaded.places.clone()));
+    let update_enabled = watch::Sender::new(true);
     let live = |blender_is_given| Live {
         economics: Arc::clone(&economics),
         idle: idle.clone(),
         places: places.clone(),
         blender_is_given,
-        update_enabled: watch::Sender::new(true),
+        update_enabled: update_enabled.clone(),
     };
     let settings = Settings::of_agent(path.clone(), live(false));
     assert_eq!(economics.price(), Some(0.30));
@@ -230,7 +231,9 @@ async fn a_running_agent_takes_over_what_it_can() {
     let given = Settings::of_agent(path, live(true));
     let restart = given.set("blender.path", blender).await.unwrap().restart.unwrap();
     assert!(restart.contains("--blender") && places.borrow().configured.is_none(), "{restart}");
-    assert!(given.set("update.enabled", "true").await.unwrap().restart.is_some());
+    let mut switch = update_enabled.subscribe();
+    assert_eq!(given.set("update.enabled", "false").await.unwrap().restart, None);
+    assert!(switch.has_changed().unwrap() && !*switch.borrow_and_update());
 }
 
 #[tokio::test]
