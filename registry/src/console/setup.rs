@@ -217,9 +217,9 @@ impl SetupPage {
 
     fn place_command(&self) -> String {
         format!(
-            "sudo install -D --owner 10001 --mode 600 ~/Downloads/{} /srv/{}/worker.toml",
-            self.config_name,
-            self.container()
+            "docker run --rm --interactive --volume {}:/data pictor-agent \\\n  import /dev/stdin <~/Downloads/{}",
+            self.container(),
+            self.config_name
         )
     }
 
@@ -228,16 +228,12 @@ impl SetupPage {
         let network = if self.is_local { "--network host " } else { "" };
         format!(
             "docker run --detach --name {name} --restart unless-stopped --stop-timeout 30 {network}\\\n  \
-             --cap-drop ALL --security-opt no-new-privileges \\\n  \
-             --volume /srv/{name}:/worker --volume {name}:/data pictor-agent"
+             --cap-drop ALL --security-opt no-new-privileges --volume {name}:/data pictor-agent"
         )
     }
 
     fn check_command(&self) -> String {
-        format!(
-            "docker exec {} pictor-agent doctor --config /worker/worker.toml --data /data",
-            self.container()
-        )
+        format!("docker exec {} pictor-agent doctor", self.container())
     }
 }
 
