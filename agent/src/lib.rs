@@ -35,7 +35,6 @@ pub mod update;
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::Path,
     sync::Arc,
@@ -43,9 +42,8 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use axum::Router;
 use rustix::fs::{FlockOperation, flock};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use app::{
@@ -55,6 +53,7 @@ use app::{
 use assembly::{Agent, Shared};
 use config::{Config, ConfigError, RunFlags};
 use runner::Runner;
+use server::Doors;
 use slots::Stop;
 use update::{Boot, Ended, Started};
 
@@ -71,7 +70,7 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
         Err(ConfigError::Missing(destination)) => {
             let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
             let _lock = open_data(&data)?;
-            let listener = bind(listen).await?;
+            let listener = server::bind(listen).await?;
             first_run::serve(listener, &key, &data, destination, shutdown.clone()).await?;
             if shutdown.is_cancelled() {
                 return Ok(Ended::Stopped);
@@ -103,13 +102,9 @@ async fn work(
     key: String,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Ended> {
-    let listener = bind(config.listen).await?;
-    let app_listener = match config.app_listen {
-        Some(listen) => Some(bind(listen).await?),
-        None => None,
-    };
+    let doors = Doors::open(&config).await?;
     let link_folder = config.link_folder.clone();
-    let agent = assembly::assemble(config, started, listener.local_addr()?, shutdown.clone()).await?;
+    let agent = assembly::assemble(config, started, doors.metrics_address()?, shutdown.clone()).await?;
     let Agent {
         shared,
         routes,
@@ -120,27 +115,17 @@ async fn work(
         sender,
         runner,
         updates,
-        threads: _threads,
         app,
+        threads: _threads,
     } = agent;
     let Shared { readiness, health, economics, update_enabled, .. } = shared;
-    let app_listen = app_listener.as_ref().unwrap_or(&listener).local_addr()?;
-    let link = Link::new(app_listen, key);
-    let app_routes = app::routes(Arc::clone(&app), &link.key, app_listen);
+    let link = Link::new(doors.app_address()?, key);
+    let app_routes = app::routes(Arc::clone(&app), &link.key, doors.app_address()?);
     let _published = link.publish(&link_folder).context("cannot leave the worker app's link")?;
-    let (routes, app_routes) = match &app_listener {
-        Some(_) => (routes, app_routes),
-        None => (routes.merge(app_routes), Router::new()),
-    };
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();
-    loops.spawn(async move { axum::serve(listener, routes).await.err().map(|error| error.to_string()) });
-    if let Some(listener) = app_listener {
-        loops.spawn(
-            async move { axum::serve(listener, app_routes).await.err().map(|error| error.to_string()) },
-        );
-    }
+    loops.spawn(async move { doors.serve(routes, app_routes).await.err().map(|error| error.to_string()) });
     loops.spawn(async move { match app.watch().await {} });
     loops.spawn({
         let updates = Arc::clone(&updates);
@@ -205,15 +190,6 @@ fn open_data(data: &Path) -> anyhow::Result<File> {
         _ => {}
     }
     Ok(lock)
-}
-
-async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            anyhow!("{listen} is taken, perhaps by another agent: stop that, or choose another address with --listen")
-        }
-        _ => anyhow!("cannot listen on {listen}: {error}; choose another address with --listen"),
-    })
 }
 
 /// Lets the sender finish, as far as the registry is there and quick.
