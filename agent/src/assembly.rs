@@ -215,6 +215,7 @@ impl Shared {
     fn app(&self, config: &Config, updates: Arc<Updates>, shutdown: CancellationToken) -> App {
         App {
             updates,
+            places: self.places.subscribe(),
             config: config.clone(),
             checkup: Arc::default(),
             settings: Arc::clone(&self.settings),

@@ -25,6 +25,8 @@ pub struct Imported {
     pub worker: Identity,
     /// Whether a file was there, whose settings were kept.
     pub had_file: bool,
+    /// What of the file was left out: see [`OWNERS_ALONE`].
+    pub left_out: Vec<String>,
 }
 
 /// Installs the file that was downloaded, or that an enrolment key is traded for.
@@ -48,6 +50,9 @@ pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
         }
         _ => bail!("name the downloaded file, or a key with --enrol and its --registry"),
     };
+    for key in &imported.left_out {
+        println!("{key} was left out: if it is to count, write it into this machine's own file.");
+    }
     let WorkerConfig { worker_name, worker_id, .. } = &imported.worker.0;
     println!("Worker {worker_name} ({worker_id}) is set up in {}.", destination.display());
     if imported.had_file {
@@ -84,7 +89,7 @@ pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Res
 /// Checks a file's text and writes it where the agent looks. `file` is what its errors name.
 pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
     let worker = config::identity(file, &text)?;
-    let text = without_owners_keys(file, text)?;
+    let (text, left_out) = without_owners_keys(file, text)?;
     // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
     let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
@@ -98,7 +103,7 @@ pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<
     };
     config::identity(destination, &merged)?;
     write(destination, &merged)?;
-    Ok(Imported { worker: Identity(worker), had_file: existing.is_some() })
+    Ok(Imported { worker: Identity(worker), had_file: existing.is_some(), left_out })
 }
 
 /// Whether a package of ours brought a service, which reads the file from the usual place.
@@ -110,30 +115,33 @@ fn is_service() -> bool {
 
 /// What lets its writer run programs outside the sandbox is this machine's owner's to say, in its own file: whoever made
 /// the downloaded one, or changed it on its way, would get to run them here.
-const OWNERS_ALONE: [(&str, &str); 7] = [
+/// Nor does it say where this machine's files are, or whom it lets in.
+const OWNERS_ALONE: [(&str, &str); 13] = [
+    ("agent", "app_listen"),
+    ("agent", "data"),
+    ("agent", "listen"),
     ("blender", "path"),
     ("idle", "command"),
     ("idle", "enabled"),
     ("metrics", "nvml_library"),
+    ("metrics", "open"),
+    ("metrics", "token_file"),
     ("sandbox", "bubblewrap"),
     ("sandbox", "mode"),
+    ("sandbox", "uid"),
     ("update", "public_key"),
 ];
 
-fn without_owners_keys(file: &Path, text: String) -> anyhow::Result<String> {
+fn without_owners_keys(file: &Path, text: String) -> anyhow::Result<(String, Vec<String>)> {
     let mut new: DocumentMut = text.parse().with_context(|| format!("cannot read {}", file.display()))?;
-    let mut is_changed = false;
+    let mut left_out = Vec::new();
     for (table, key) in OWNERS_ALONE {
         let found = new.get_mut(table).and_then(Item::as_table_like_mut);
         if found.and_then(|table| table.remove(key)).is_some() {
-            is_changed = true;
-            println!(
-                "`{key}` under [{table}] of {} was left out: if it is to count, write it into this machine's own file.",
-                file.display()
-            );
+            left_out.push(format!("`{key}` under [{table}]"));
         }
     }
-    Ok(if is_changed { new.to_string() } else { text })
+    Ok((if left_out.is_empty() { text } else { new.to_string() }, left_out))
 }
 
 /// The new file, with the tables that the old one has in place of its own.

@@ -103,7 +103,7 @@ async fn work(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Ended> {
     let doors = Doors::open(&config).await?;
-    let link_folder = config.link_folder.clone();
+    let (link_folder, is_service) = (config.link_folder.clone(), config.link_folder != config.data);
     let agent = assembly::assemble(config, started, doors.metrics_address()?, shutdown.clone()).await?;
     let Agent {
         shared,
@@ -121,7 +121,7 @@ async fn work(
     let Shared { readiness, health, economics, update_enabled, .. } = shared;
     let link = Link::new(doors.app_address()?, key);
     let app_routes = app::routes(Arc::clone(&app), &link.key, doors.app_address()?);
-    let _published = link.publish(&link_folder).context("cannot leave the worker app's link")?;
+    let _published = link.publish(&link_folder, is_service).context("cannot leave the worker app's link")?;
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();

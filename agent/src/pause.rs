@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use pictor_protocol::DesiredState;
@@ -18,6 +18,7 @@ pub struct Pause {
     slots: Arc<Slots>,
     /// Rings the heartbeat.
     news: Arc<Notify>,
+    turn: Mutex<()>,
 }
 
 impl Pause {
@@ -27,15 +28,16 @@ impl Pause {
         let kept = fs::read_to_string(&file).ok();
         let here = kept.and_then(|word| word.trim().parse().ok()).unwrap_or(DesiredState::Active);
         slots.set_desired_here(here);
-        Pause { file, slots, news }
+        Pause { file, slots, news, turn: Mutex::default() }
     }
 
     pub fn desired(&self) -> DesiredState {
         self.slots.desired_here()
     }
 
-    /// It holds at once; the error says that it will not outlast a restart.
+    /// One change at a time, so that the file says what holds. It holds at once; the error says that it will not outlast a restart.
     pub fn set(&self, desired: DesiredState) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.slots.set_desired_here(desired) {
             self.news.notify_one();
         }

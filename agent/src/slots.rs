@@ -174,7 +174,8 @@ impl Slots {
     /// to be left like a task.
     pub fn take_for_test(&self, slot: u32) -> bool {
         let mut state = self.lock();
-        let free = state.slot(slot).filter(|slot| matches!(slot.doing, SlotState::Free));
+        let is_closed = state.is_closed;
+        let free = state.slot(slot).filter(|slot| !is_closed && matches!(slot.doing, SlotState::Free));
         free.map(|slot| slot.doing = SlotState::Testing).is_some()
     }
 

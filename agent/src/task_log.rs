@@ -10,6 +10,8 @@ use serde::Serialize;
 
 /// As much as somebody scrolls through; the registry keeps more.
 const LINES_MAX: usize = 2_000;
+/// A scene can print without an end.
+const LINE_CHARS_MAX: usize = 500;
 
 /// The logs of all slots.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl TaskLogs {
                 log.lines.pop_front();
                 log.first += 1;
             }
-            log.lines.push_back(line.to_owned());
+            log.lines.push_back(line.chars().take(LINE_CHARS_MAX).collect());
         }
     }
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from network import slow_scene
-from processes import built, run, until
+from processes import Process, built, run, until
 
 
 def seconds(text):
@@ -105,6 +105,18 @@ def test_a_registry_that_is_gone_is_said(worker, visit):
     finally:
         worker.network.registry.child.send_signal(18)
     page.get_by_text("not reached").wait_for(state="hidden", timeout=60_000)
+
+
+def test_an_agent_that_is_gone_is_said_and_a_new_one_asks_for_its_key(worker, visit):
+    page = visit.page
+    page.get_by_role("heading", name="Slot 0").wait_for()
+    flags = worker.agent.child.args[4:]
+    worker.network.stop_agent(worker.agent)
+    page.get_by_text("The agent does not answer").wait_for(timeout=30_000)
+    worker.agent = Process("agent-again", worker.network.folder, *flags)
+    worker.network.agents.append(worker.agent)
+    page.get_by_role("heading", name="The worker app was not opened").wait_for(timeout=60_000)
+    visit.errors.clear()
 
 
 def test_the_terminal_says_when_nothing_runs(tmp_path):

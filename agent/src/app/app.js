@@ -1,4 +1,13 @@
 
+const LINES_MAX = 2000;
+
+// Without the stream the page shows what was. A new start of the agent has a new key, which this page has not.
+document.addEventListener("lost", ({ detail }) => {
+  document.getElementById("lost").hidden = false;
+  if (detail === EventSource.CLOSED) location.reload();
+});
+document.addEventListener("heard", () => { document.getElementById("lost").hidden = true; });
+
 // The render logs: lines come numbered over the page's stream. A new task's take the place of the last one's.
 for (const log of document.querySelectorAll("[data-log]")) {
   const slot = Number(log.dataset.log);
@@ -18,13 +27,16 @@ for (const log of document.querySelectorAll("[data-log]")) {
     }
     const fresh = lines.slice(Math.max(0, next - from));
     next = Math.max(next, from + lines.length);
-    if (fresh.length > 0) log.append(`${fresh.join("\n")}\n`);
+    for (const line of fresh) log.append(`${line}\n`);
+    while (log.childNodes.length > LINES_MAX) log.firstChild.remove();
     if (isOn(follow)) log.scrollTop = log.scrollHeight;
   };
   document.addEventListener("log", ({ detail }) => {
     if (detail.slot !== slot) return;
     if (!isOn(hold)) { show(detail); return; }
     waiting.push(detail);
+    // Nobody reads more than is shown.
+    if (waiting.length > 200) waiting.shift();
     state.textContent = "Paused: more has come.";
   });
   hold.addEventListener("click", () => {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::App;
 use crate::{
     blender::Device,
+    config::Config,
     doctor,
     health::{Finding, Status},
     readiness::{Tools, Verdict},
@@ -101,7 +102,9 @@ impl Seen {
 
 async fn run(app: &App) {
     let checkup = &app.checkup;
-    doctor::examine_machine(&app.config, |finding| checkup.change(|seen| seen.findings.push(finding))).await;
+    // The Blender that was named since the start, too.
+    let config = Config { places: app.places.borrow().clone(), ..app.config.clone() };
+    doctor::examine_machine(&config, |finding| checkup.change(|seen| seen.findings.push(finding))).await;
     let devices = app.slots.devices();
     let waiting = (0..).zip(devices).map(|(slot, _)| Render { slot, state: RenderState::Waiting }).collect();
     checkup.change(|seen| seen.renders = waiting);
@@ -110,6 +113,7 @@ async fn run(app: &App) {
         let state = match &ready {
             Ok(tools) if app.slots.take_for_test(slot) => {
                 checkup.render(slot, RenderState::Running);
+                app.idle.make_room(slot).await;
                 let state = render(app, tools, device.clone(), slot).await;
                 app.slots.leave(slot);
                 state

@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -59,7 +59,7 @@ impl FirstRunPage {
 }
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
-    let page = Page { worker_name: Some(app.worker_name()), ..Page::tab("First run", app.worker_name()) };
+    let page = Page::tab("First run", app.worker_name());
     html(&FirstRunPage { page, seen: app.checkup.seen(), config: app.config.path.clone() })
 }
 
@@ -93,6 +93,8 @@ struct Setup {
     destination: PathBuf,
     /// A file is there: the agent can start.
     done: CancellationToken,
+    /// One import at a time: a second click must not spend a second key.
+    turn: Mutex<()>,
 }
 
 #[derive(Template)]
@@ -131,14 +133,14 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let listen = listener.local_addr()?;
     let link = Link::new(listen, key.to_owned());
-    let _published = link.publish(data).context("cannot leave the worker app's link")?;
+    let _published = link.publish(data, false).context("cannot leave the worker app's link")?;
     tracing::info!(
         "no config file {} yet: the worker app at http://{} asks for it",
         destination.display(),
         link.address
     );
     let done = CancellationToken::new();
-    let setup = Arc::new(Setup { destination, done: done.clone() });
+    let setup = Arc::new(Setup { destination, done: done.clone(), turn: Mutex::default() });
     let routes = Router::new()
         .route("/", get(|| async { Redirect::to("/first-run") }))
         .route("/first-run", get(ask).post(take))
@@ -180,6 +182,17 @@ impl SetUpPage {
 }
 
 async fn take(State(setup): State<Arc<Setup>>, Form(given): Form<Given>) -> Response {
+    // To its end, also when the browser waits no longer: a key is spent only once.
+    tokio::spawn(import_once(setup, given))
+        .await
+        .unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
+}
+
+async fn import_once(setup: Arc<Setup>, given: Given) -> Response {
+    let _turn = setup.turn.lock().await;
+    if setup.done.is_cancelled() {
+        return Redirect::to("/first-run").into_response();
+    }
     let is_enrolment = given.text.trim().is_empty() && !given.enrolment.trim().is_empty();
     let imported = if is_enrolment {
         enrol(&given.enrolment, &setup.destination).await
@@ -187,9 +200,15 @@ async fn take(State(setup): State<Arc<Setup>>, Form(given): Form<Given>) -> Resp
         import::install(Path::new("the config file"), given.text.clone(), &setup.destination)
     };
     match imported {
-        Ok(Imported { worker, .. }) => {
+        Ok(Imported { worker, left_out, .. }) => {
             setup.done.cancel();
-            let text = format!("This machine is worker {} now.", worker.0.worker_name);
+            let mut text = format!("This machine is worker {} now.", worker.0.worker_name);
+            if !left_out.is_empty() {
+                text.push_str(&format!(
+                    " Left out, for they are its owner's to write: {}.",
+                    left_out.join(", ")
+                ));
+            }
             let page = Page { said: Some(Said { text, is_good: true }), ..Page::bare("First run") };
             // What keeps the connection would keep this page's server.
             ([(header::CONNECTION, "close")], html(&DonePage { page })).into_response()

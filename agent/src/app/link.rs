@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::durable;
 
 const FILE: &str = "app.json";
-/// Its owner, who is a service, and a group whose members may use the app.
-const MODE: u32 = 0o640;
+/// For its owner, who is a service, and a group whose members may use the app.
+const GROUP_MODE: u32 = 0o640;
 /// Where the service of a package keeps it.
 const SERVICE_FOLDER: &str = "/run/pictor-agent";
 
@@ -57,13 +57,8 @@ impl Link {
         format!("http://{}/?key={}", self.address, self.key)
     }
 
-    /// The link of the agent that keeps its data here, or else of this machine's service; whether it still runs is
-    /// for the caller to find out.
-    pub fn find(data: &Path) -> Option<Link> {
-        Link::candidates(data).next()
-    }
-
-    /// Both of these. An agent that was killed has left its link.
+    /// The links of the agent that keeps its data here and of this machine's service. Whether they still run is for the
+    /// caller to find out: an agent that was killed has left its link.
     pub fn candidates(data: &Path) -> impl Iterator<Item = Link> {
         [data, Path::new(SERVICE_FOLDER)].into_iter().filter_map(|folder| {
             let text = fs::read_to_string(folder.join(FILE)).ok()?;
@@ -77,11 +72,14 @@ impl Link {
         fs::File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    /// Leaves it for other programs until the guard is dropped.
-    pub fn publish(&self, folder: &Path) -> io::Result<Published> {
+    /// Leaves it for other programs until the guard is dropped: for this user's, and with `for_group` for those of
+    /// the folder's group.
+    pub fn publish(&self, folder: &Path, for_group: bool) -> io::Result<Published> {
         let file = folder.join(FILE);
         durable::write(&file, &serde_json::to_vec(self)?)?;
-        fs::set_permissions(&file, Permissions::from_mode(MODE))?;
+        if for_group {
+            fs::set_permissions(&file, Permissions::from_mode(GROUP_MODE))?;
+        }
         Ok(Published(file))
     }
 }
@@ -108,9 +106,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = Link::new(([0, 0, 0, 0], 9850).into(), new_key());
         assert_eq!(link.url(), format!("http://127.0.0.1:9850/?key={}", link.key));
-        let published = link.publish(folder.path()).unwrap();
+        let published = link.publish(folder.path(), true).unwrap();
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!((Link::find(folder.path()), mode & 0o777), (Some(link), MODE));
+        assert_eq!((Link::candidates(folder.path()).next(), mode & 0o777), (Some(link), GROUP_MODE));
         drop(published);
         assert!(!folder.path().join(FILE).exists());
     }

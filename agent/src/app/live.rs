@@ -15,6 +15,7 @@ use axum::{
     },
 };
 use futures_util::stream::unfold;
+use pictor_protocol::AttemptId;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
@@ -39,8 +40,8 @@ struct Watch<F> {
     app: Arc<App>,
     parts: F,
     sent: HashMap<String, String>,
-    /// For each slot the number of the line to be sent next; none where the page shows no logs.
-    next_lines: Vec<u64>,
+    /// For each slot the number of the line to be sent next, and whose it is; none where the page shows no logs.
+    next_lines: Vec<(u64, Option<AttemptId>)>,
     look: tokio::time::Interval,
     ready: VecDeque<Event>,
 }
@@ -53,8 +54,14 @@ where
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let slots = if logs { app.slots.devices().len() } else { 0 };
-    let watch =
-        Watch { app, parts, sent: HashMap::new(), next_lines: vec![0; slots], look, ready: VecDeque::new() };
+    let watch = Watch {
+        app,
+        parts,
+        sent: HashMap::new(),
+        next_lines: vec![(0, None); slots],
+        look,
+        ready: VecDeque::new(),
+    };
     Sse::new(unfold(watch, next)).keep_alive(KeepAlive::default()).into_response()
 }
 
@@ -87,13 +94,13 @@ impl<F: Fn(&App) -> Parts> Watch<F> {
     }
 
     fn look_at_logs(&mut self) {
-        for (slot, next) in (0..).zip(&mut self.next_lines) {
+        for (slot, (next, attempt)) in (0..).zip(&mut self.next_lines) {
             let Some(lines) = self.app.logs.from(slot, *next) else { continue };
             // A new task's log is empty at first: the page clears what it shows.
-            if lines.lines.is_empty() && lines.from == *next {
+            if lines.lines.is_empty() && lines.attempt_id == *attempt {
                 continue;
             }
-            *next = lines.next();
+            (*next, *attempt) = (lines.next(), lines.attempt_id);
             self.ready.extend(Event::default().event("log").json_data(SlotLines { slot, lines }));
         }
     }

@@ -32,7 +32,17 @@ struct SlotsPart<'a> {
     views: &'a [View],
 }
 
+#[derive(Template)]
+#[template(path = "app/mining_log.html")]
+struct LogPart<'a> {
+    view: &'a View,
+}
+
 impl MiningPage {
+    fn log<'a>(&'a self, view: &'a View) -> LogPart<'a> {
+        LogPart { view }
+    }
+
     fn slots(&self) -> SlotsPart<'_> {
         SlotsPart { views: &self.views }
     }
@@ -92,6 +102,9 @@ pub(super) async fn live(app: State<Arc<App>>) -> Response {
 }
 
 fn parts(app: &App) -> Parts {
-    let part = SlotsPart { views: &app.idle.views() }.render();
-    part.map(|html| ("idle-slots".to_owned(), html)).into_iter().collect()
+    let views = app.idle.views();
+    let log = |view: &View| (format!("idle-log-{}", view.slot), LogPart { view }.render());
+    let slots = ("idle-slots".to_owned(), SlotsPart { views: &views }.render());
+    let parts = [slots].into_iter().chain(views.iter().map(log));
+    parts.filter_map(|(id, html)| Some((id, html.ok()?))).collect()
 }

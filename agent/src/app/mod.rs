@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    blender::Places,
     collectors::{host::HostSample, nvml::Gpus},
     config::Config,
     health::Health,
@@ -50,6 +51,8 @@ pub struct App {
     pub(crate) checkup: Arc<Checkup>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) idle: Arc<Idle>,
+    /// Where Blender is looked for.
+    pub(crate) places: watch::Receiver<Places>,
     pub(crate) updates: Arc<Updates>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) logs: Arc<TaskLogs>,

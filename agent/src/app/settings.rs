@@ -166,7 +166,7 @@ pub(super) async fn changed(
     action: &'static str,
     change: Change,
 ) -> Result<(Fields, Option<Said>), String> {
-    let result = app.settings.set(&change.key, &change.value).await;
+    let result = set_whole(app, change.key.clone(), change.value.clone()).await;
     let mut fields = Fields::of(app, action)?;
     let said = match result {
         Ok(applied) => Some(Said { text: said(&applied), is_good: true }),
@@ -176,6 +176,15 @@ pub(super) async fn changed(
         }
     };
     Ok((fields, said))
+}
+
+/// To its end, also when nobody waits for the answer any more: a rename is two steps, and so is taking a change over.
+async fn set_whole(app: &App, key: String, value: String) -> Result<Applied, SettingError> {
+    let (settings, field) = (Arc::clone(&app.settings), key.clone());
+    let setting = tokio::spawn(async move { settings.set(&key, &value).await });
+    setting
+        .await
+        .unwrap_or_else(|_| Err(SettingError { field, message: "the agent ends".to_owned(), to_write: None }))
 }
 
 fn said(Applied { restart, .. }: &Applied) -> String {
@@ -243,7 +252,7 @@ pub(super) async fn set(State(app): State<Arc<App>>, Json(change): Json<Programs
         let said = format!("this agent runs with {}", app.config.path.display());
         return (StatusCode::CONFLICT, said).into_response();
     }
-    match app.settings.set(&change.key, &change.value).await {
+    match set_whole(&app, change.key, change.value).await {
         Ok(applied) => Json(applied).into_response(),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error.explained()).into_response(),
     }

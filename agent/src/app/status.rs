@@ -81,7 +81,15 @@ pub struct Task {
     pub completes_at: Option<Timestamp>,
 }
 
+/// What an idle worker does that could work.
+const WAITING: &str = "Waiting for a task.";
+
 impl Status {
+    /// Whether nothing but the lack of a task keeps it idle.
+    pub fn is_waiting(&self) -> bool {
+        self.is_connected && self.reasons.iter().any(|reason| reason == WAITING)
+    }
+
     /// Of the whole processor, which serves all slots.
     pub fn cpu(&self) -> String {
         percent(self.cpu_utilization_ratio)
@@ -185,7 +193,7 @@ impl App {
             }
         }
         if reasons.is_empty() && status == SlotStatus::Idle {
-            reasons.push("Waiting for a task.".to_owned());
+            reasons.push(WAITING.to_owned());
         }
         (status, reasons)
     }

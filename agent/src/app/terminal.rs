@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use reqwest::StatusCode;
 
 use super::{
     link::Link,
@@ -27,7 +28,14 @@ pub async fn show(data: &Path, watch: bool, json: bool) -> anyhow::Result<()> {
     loop {
         tick.tick().await;
         // Looked up each time: the agent may have been started anew.
-        let (link, status) = ask(&client, data).await?;
+        let (link, status) = match ask(&client, data).await {
+            Ok(answer) => answer,
+            Err(error) if watch => {
+                println!("{error:#}");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let text =
             if json { format!("{}\n", serde_json::to_string(&status)?) } else { screen(&status, &link) };
         if watch && !json && stdout().is_terminal() {
@@ -42,17 +50,33 @@ pub async fn show(data: &Path, watch: bool, json: bool) -> anyhow::Result<()> {
 }
 
 async fn ask(client: &reqwest::Client, data: &Path) -> anyhow::Result<(Link, Status)> {
-    let Some(link) = Link::find(data) else {
-        bail!(
+    let mut failed = None;
+    // One that was killed leaves its link.
+    for link in Link::candidates(data) {
+        let asked = async {
+            let call = client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
+            call.send().await?.error_for_status()?.json().await
+        };
+        match asked.await {
+            Ok(status) => return Ok((link, status)),
+            Err(error) => failed = Some((link, error)),
+        }
+    }
+    match failed {
+        Some((link, error)) if error.status() == Some(StatusCode::NOT_FOUND) => {
+            bail!(
+                "the agent at {} waits for its config file: pictor-agent app opens the page that asks for it",
+                link.address
+            )
+        }
+        Some((link, error)) => Err(error)
+            .with_context(|| format!("no agent answers at {}: start it with pictor-agent run", link.address)),
+        None => bail!(
             "no agent runs with the data folder {}, or this user may not see its link. Start it: pictor-agent run. \
              A service's is seen by root and by members of its group",
             data.display()
-        );
-    };
-    let url = format!("http://{}/app/status", link.address);
-    let answer = client.get(url).bearer_auth(&link.key).send().await;
-    let answer = answer.with_context(|| format!("the agent does not answer at {}", link.address))?;
-    Ok((link, answer.error_for_status()?.json().await?))
+        ),
+    }
 }
 
 fn screen(status: &Status, link: &Link) -> String {

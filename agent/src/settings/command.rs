@@ -1,11 +1,11 @@
 //! `pictor-agent set`.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
     time::Duration,
 };
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use reqwest::StatusCode;
 
 use super::{Applied, Settings};
@@ -44,19 +44,26 @@ async fn of_running(
     value: &str,
 ) -> anyhow::Result<Option<Applied>> {
     let flags = RunFlags { config: Some(path.to_owned()), data, ..RunFlags::default() };
-    let Some(link) = Link::find(&config::data_of(&flags)?) else { return Ok(None) };
-    let change = ProgramsChange { config: path.to_owned(), key: key.to_owned(), value: value.to_owned() };
+    // The agent looks at it from another folder.
+    let config = absolute(path)?;
+    let change = ProgramsChange { config, key: key.to_owned(), value: value.to_owned() };
     let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-    let url = format!("http://{}/app/settings", link.address);
-    // One that was killed leaves its link; another agent's file is not this one.
-    let Ok(answer) = client.post(url).bearer_auth(&link.key).json(&change).send().await else {
-        return Ok(None);
-    };
-    match answer.status() {
-        StatusCode::OK => Ok(Some(answer.json().await?)),
-        StatusCode::UNPROCESSABLE_ENTITY => Err(anyhow!(answer.text().await?)),
-        _ => Ok(None),
+    for link in Link::candidates(&config::data_of(&flags)?) {
+        let url = format!("http://{}/app/settings", link.address);
+        let answer = match client.post(url).bearer_auth(&link.key).json(&change).send().await {
+            Ok(answer) => answer,
+            // One that was killed leaves its link.
+            Err(error) if error.is_connect() => continue,
+            Err(error) => return Err(error).context("the agent does not say whether it made the change"),
+        };
+        match answer.status() {
+            StatusCode::OK => return Ok(Some(answer.json().await?)),
+            StatusCode::UNPROCESSABLE_ENTITY => return Err(anyhow!(answer.text().await?)),
+            // Another agent's, or one of another start.
+            _ => {}
+        }
     }
+    Ok(None)
 }
 
 fn list(settings: &Settings) -> anyhow::Result<()> {

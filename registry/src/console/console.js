@@ -29,6 +29,8 @@ function watch() {
   if (!live || document.hidden) return;
   source = new EventSource(live);
   source.onmessage = write;
+  source.onopen = () => document.dispatchEvent(new CustomEvent("heard"));
+  source.onerror = ({ target }) => document.dispatchEvent(new CustomEvent("lost", { detail: target.readyState }));
   // Some pages' streams bring lines of logs besides.
   source.addEventListener("log", (event) => document.dispatchEvent(new CustomEvent("log", { detail: JSON.parse(event.data) })));
 }
