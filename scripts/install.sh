@@ -66,7 +66,7 @@ download() {
     if command -v curl >/dev/null; then
         curl --fail --silent --show-error --location --proto-redir =https --output "$2" "$1"
     elif command -v wget >/dev/null; then
-        wget --quiet --output-document="$2" "$1"
+        wget --quiet --max-redirect=0 --output-document="$2" "$1"
     else
         refuse "install curl or wget first: apt-get install curl"
     fi

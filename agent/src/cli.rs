@@ -1,6 +1,10 @@
 //! What each command of `pictor-agent` does.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -35,6 +39,7 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(flags) => {
+            become_owner(&flags.run)?;
             telemetry.log()?;
             set_up_tls();
             on_runtime(examine(flags))
@@ -61,6 +66,7 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::IdleGuard(args) => idle::guard(&args),
         Command::Update(flags) => {
+            become_owner(&flags.run)?;
             telemetry.log()?;
             set_up_tls();
             on_runtime(update_self(flags))
@@ -86,6 +92,20 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             on_runtime(async move { import::import(flags).await.map(|()| ExitCode::SUCCESS) })
         }
     }
+}
+
+/// A config file names programs to run, so root reads another user's as that user.
+fn become_owner(flags: &RunFlags) -> anyhow::Result<()> {
+    let path = flags.config.clone().map_or_else(config::default_path, Ok)?;
+    let Ok(metadata) = std::fs::metadata(&path) else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() || metadata.uid() == 0 {
+        return Ok(());
+    }
+    let mut again = std::process::Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1)).uid(metadata.uid()).gid(metadata.gid());
+    // What is root's default is not that user's.
+    again.env("PICTOR_CONFIG", &path).env("PICTOR_DATA", config::data_of(flags)?);
+    Err(again.exec()).with_context(|| format!("cannot continue as the owner of {}", path.display()))
 }
 
 fn set_up_tls() {

@@ -339,17 +339,22 @@ impl Updates {
                 tracing::info!("starting version {} for a trial", release.version);
                 return Some(self.becomes(self.releases.place.next()));
             }
-            Ok(false) => tracing::warn!("version {} is not what was verified any more", release.version),
+            Ok(false) => tracing::warn!("version {} is not what lies ready any more", release.version),
             Err(error) => tracing::error!("the trial of version {} cannot begin: {error:#}", release.version),
         }
         self.slots.reopen();
         None
     }
 
-    /// Notes that the trial begins; false if what lies ready is not what was verified.
+    /// Notes that the trial begins; false if what lies ready is not what was verified, or is about to be another one.
     fn begin(&self, release: &state::Release) -> anyhow::Result<bool> {
         let (store, place) = (&self.releases.store, &self.releases.place);
-        let turn = store.turn()?;
+        // `pictor-agent update` may take its time; slots must not stay closed for it.
+        let Some(turn) = store.try_turn()? else { return Ok(false) };
+        let Stage::Ready { release: ready, .. } = store.read().stage else { return Ok(false) };
+        if ready != *release {
+            return Ok(false);
+        }
         let is_intact = place.next_is(release)?;
         store.apply(&turn, if is_intact { Event::Begun } else { Event::Dropped })?;
         Ok(is_intact)

@@ -90,7 +90,7 @@ impl Place {
         let is_of_system = self.installed.starts_with("/usr") && !self.installed.starts_with("/usr/local");
         if is_of_system {
             return Keeper::Other(
-                "it was installed as a package: `apt update && apt install --only-upgrade pictor-agent` updates it"
+                "it was installed as a package: install the newer package, or run install.sh again"
                     .to_owned(),
             );
         }

@@ -73,6 +73,10 @@ impl Releases {
         };
         let (manifest, signature) = match fetched.await {
             Err(error) if matches!(error.downcast_ref(), Some(CallError::Refused { status: 404, .. })) => {
+                // A registry that published releases once does not just stop.
+                if let Some(newest) = self.store.read().newest_published_at {
+                    bail!("the registry has no releases any more; its newest was published {newest}");
+                }
                 return Ok((Offer::Nothing, None));
             }
             fetched => fetched?,
@@ -178,7 +182,12 @@ impl Releases {
 /// Starts the program in a way that changes nothing, and hears whether it is what it should be.
 async fn self_check(program: &Path, config: &Path, version: &Version) -> Result<(), String> {
     let mut command = Command::new(program);
-    command.arg("self-check").arg("--config").arg(config);
+    command.arg("self-check");
+    // With what this one was told beside its config file, where it was.
+    match std::env::args_os().skip(1).collect::<Vec<_>>().split_first() {
+        Some((first, words)) if first == "run" => command.args(words),
+        _ => command.arg("--config").arg(config),
+    };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut tries = 0;
     let child = loop {

@@ -77,6 +77,8 @@ const REFUSED_X86_64: &[i64] = &[172, 173, 154];
 /// user. It leaves attributes of files alone, and what Landlock came to know late, truncation above all.
 const REFUSED_WITHOUT_NAMESPACES: &[i64] = &[
     call(42, 203),  // connect
+    call(43, 202),  // accept
+    call(288, 242), // accept4
     call(46, 211),  // sendmsg
     call(307, 269), // sendmmsg
     call(200, 130), // tkill
