@@ -228,7 +228,7 @@ mod tests {
         assert_eq!((next.installed(), next.is_next()), (installed.installed(), true));
         assert!(!Place::of("/opt/.next".into()).is_next());
         assert!(
-            matches!(Place::of("/usr/bin/pictor-agent".into()).keeper(), Keeper::Other(why) if why.contains("apt"))
+            matches!(Place::of("/usr/bin/pictor-agent".into()).keeper(), Keeper::Other(why) if why.contains("package"))
         );
     }
 
