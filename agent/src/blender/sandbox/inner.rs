@@ -95,11 +95,7 @@ fn confine(args: InnerArgs) -> anyhow::Result<Infallible> {
         without::end_with(parent)?;
         without::keep_what_is_handed_on()?;
     }
-    // In a namespace of its own the limit counts what is inside. Elsewhere it counts all of the user's threads, a whole
-    // desktop's, say; there nothing inside can fork, and its memory is watched.
-    if parent.is_none() || args.identity.is_some() {
-        limit(Resource::Nproc, args.processes)?;
-    }
+    limit(Resource::Nproc, args.processes)?;
     limit(Resource::Fsize, args.file_bytes)?;
     limit(Resource::Core, 0)?;
     restrict_files(&args)?;
