@@ -30,6 +30,11 @@ impl Backoff {
     }
 }
 
+/// Between two thirds of an interval and all of it.
+pub fn shortened(interval: Duration) -> Duration {
+    interval.mul_f64(2.0 / 3.0) + (interval / 3).mul_f64(random_ratio())
+}
+
 /// Evenly from 0 to 1.
 fn random_ratio() -> f64 {
     let [byte, ..] = Uuid::new_v4().into_bytes();

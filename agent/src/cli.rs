@@ -1,22 +1,31 @@
 //! What each command of `pictor-agent` does.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context;
+use clap::CommandFactory;
 use pictor_telemetry::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    app::{link, terminal},
     blender::sandbox,
-    config::{Cli, Command, Config, DoctorFlags, RunFlags},
-    doctor, import,
+    config::{self, Cli, Command, Config, DoctorFlags, ImportFlags, RunFlags},
+    desktop, doctor, idle, import, settings,
+    update::{self, Ended, command::UpdateFlags},
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-const SERVICE: Service = Service { name: "pictor-agent", version: env!("CARGO_PKG_VERSION") };
+/// As releases are numbered.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+const SERVICE: Service = Service { name: "pictor-agent", version: VERSION };
 
 /// Does what the command line says.
 pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
@@ -24,19 +33,58 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(flags) => {
             set_up_tls();
             let telemetry = telemetry.start(&SERVICE)?;
-            let result = on_runtime(run(flags));
+            let result = update::or_go_back(|| on_runtime(run(flags)));
             telemetry.stop();
-            result
+            result?.proceed()?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(flags) => {
+            become_owner(&flags.run)?;
             telemetry.log()?;
             set_up_tls();
             on_runtime(examine(flags))
+        }
+        Command::App(flags) => {
+            set_up_tls();
+            let telemetry = telemetry.start(&SERVICE)?;
+            let result = desktop::app(&flags);
+            telemetry.stop();
+            result
+        }
+        Command::Status(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(async move {
+                let data = config::data_of(&flags.run)?;
+                terminal::show(&data, flags.watch, flags.json).await.map(|()| ExitCode::SUCCESS)
+            })
+        }
+        Command::Set(flags) => {
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(async move { settings::set(flags).await.map(|()| ExitCode::SUCCESS) })
+        }
+        Command::IdleGuard(args) => idle::guard(&args),
+        Command::Update(flags) => {
+            become_owner(&flags.run)?;
+            telemetry.log()?;
+            set_up_tls();
+            on_runtime(update_self(flags))
+        }
+        Command::SelfCheck(flags) => {
+            telemetry.log()?;
+            Config::load(&flags)?;
+            update::command::self_check()
         }
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
             telemetry.log()?;
             sandbox::run_inner(args).map(|never| match never {})
+        }
+        Command::Manual(args) => {
+            pictor_manual::write(SERVICE.name, SERVICE.version, &Cli::command(), &args)
+                .context("cannot write the manual")?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Import(flags) => {
             telemetry.log()?;
@@ -46,13 +94,27 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// A config file names programs to run, so root reads another user's as that user.
+fn become_owner(flags: &RunFlags) -> anyhow::Result<()> {
+    let path = flags.config.clone().map_or_else(config::default_path, Ok)?;
+    let Ok(metadata) = std::fs::metadata(&path) else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() || metadata.uid() == 0 {
+        return Ok(());
+    }
+    let mut again = std::process::Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1)).uid(metadata.uid()).gid(metadata.gid());
+    // What is root's default is not that user's.
+    again.env("PICTOR_CONFIG", &path).env("PICTOR_DATA", config::data_of(flags)?);
+    Err(again.exec()).with_context(|| format!("cannot continue as the owner of {}", path.display()))
+}
+
 fn set_up_tls() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("TLS is set up already");
     }
 }
 
-fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(work);
@@ -60,11 +122,21 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
     result
 }
 
-async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
+async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
+    if flags.enrol.is_some() {
+        let RunFlags { config, enrol, registry, .. } = flags.clone();
+        import::import(ImportFlags { file: None, enrol, registry, config }).await?;
+    }
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    crate::run(config, link::new_key(), shutdown).await
+}
+
+/// SIGTERM and Ctrl-C stop the agent, and the second time at once.
+pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = shutdown.clone();
+    let stop = stop.clone();
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping; a second signal stops at once");
@@ -72,8 +144,11 @@ async fn run(flags: RunFlags) -> anyhow::Result<ExitCode> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(1);
     });
-    crate::run(config, shutdown).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+async fn update_self(flags: UpdateFlags) -> anyhow::Result<ExitCode> {
+    update::command::update(Config::load(&flags.run)?, flags.check).await
 }
 
 async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {

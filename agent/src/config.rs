@@ -1,97 +1,30 @@
 //! The agent's configuration: flags over environment over file. Nothing else in the agent reads the environment.
 
+mod flags;
+
 use std::{
     env, fmt, fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
-use pictor_telemetry::TelemetryArgs;
 use serde::Deserialize;
 use url::Url;
 
+pub use flags::{Cli, Command, DoctorFlags, ImportFlags, RunFlags, SetFlags, StatusFlags};
+
 use crate::{
     blender::{Limits, Places, sandbox},
-    economics,
+    economics, idle, update,
 };
 
-const LISTEN_DEFAULT: &str = "127.0.0.1:9850";
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9850);
 const SCENE_CACHE_BYTES_DEFAULT: u64 = 20 << 30;
 /// Faster than this, measuring costs more than it tells.
 const INTERVAL_SECONDS_MIN: f64 = 0.1;
-
-/// Renders tasks of a render network, and exposes what this machine does to Prometheus.
-#[derive(Debug, clap::Parser)]
-#[command(version, max_term_width = 100)]
-pub struct Cli {
-    #[command(flatten)]
-    pub telemetry: TelemetryArgs,
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-pub enum Command {
-    /// Installs a worker's config file, downloaded from the console or traded for an enrolment key
-    Import(ImportFlags),
-    /// Takes tasks, renders them, serves /metrics
-    Run(RunFlags),
-    /// Checks GPU, driver, Blender, sandbox, disk, registry and clock, and says what to do about each
-    Doctor(DoctorFlags),
-    /// The last step into the sandbox; for the agent's own use
-    #[command(hide = true)]
-    Sandbox(sandbox::InnerArgs),
-}
-
-#[derive(Debug, clap::Args)]
-pub struct ImportFlags {
-    /// The downloaded file, pictor-worker-NAME.toml
-    #[arg(required_unless_present = "enrol", conflicts_with = "enrol")]
-    pub file: Option<PathBuf>,
-    /// An enrolment key, traded for a worker of this machine's own, in place of a file
-    #[arg(long, env = "PICTOR_ENROL_KEY", hide_env_values = true, value_name = "KEY", requires = "registry")]
-    pub enrol: Option<String>,
-    /// The registry that made the key
-    #[arg(long, env = "PICTOR_REGISTRY", value_name = "URL")]
-    pub registry: Option<Url>,
-    /// Where it goes [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
-    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct RunFlags {
-    /// The worker's config file [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
-    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where to serve /metrics [default: 127.0.0.1:9850]
-    #[arg(long, env = "PICTOR_LISTEN", value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
-    /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root, else ~/.local/share/pictor-agent]
-    #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// The Blender to use [default: the newest one found]
-    #[arg(long, env = "PICTOR_BLENDER", value_name = "FILE")]
-    pub blender: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct DoctorFlags {
-    #[command(flatten)]
-    pub run: RunFlags,
-    /// The result as JSON, for programs
-    #[arg(long, env = "PICTOR_JSON")]
-    pub json: bool,
-    /// Expect the GPUs that are there now, and no longer those that were taken out
-    #[arg(long, env = "PICTOR_ACCEPT_GPUS")]
-    pub accept_gpus: bool,
-    /// Render a frame on every slot, in the sandbox, and say how long it took and on what
-    #[arg(long, env = "PICTOR_RENDER")]
-    pub render: bool,
-}
 
 /// Why there is no usable configuration. The agent exits with 78.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +65,10 @@ struct File {
     metrics: MetricsTable,
     #[serde(default)]
     economics: economics::Table,
+    #[serde(default)]
+    idle: idle::Table,
+    #[serde(default)]
+    update: UpdateTable,
 }
 
 impl File {
@@ -150,6 +87,7 @@ impl File {
 #[serde(deny_unknown_fields)]
 struct AgentTable {
     listen: Option<SocketAddr>,
+    app_listen: Option<SocketAddr>,
     data: Option<PathBuf>,
     scene_cache_bytes: Option<u64>,
 }
@@ -204,22 +142,47 @@ struct MetricsTable {
     open: bool,
 }
 
-/// Everything the agent was told.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateTable {
+    enabled: Option<bool>,
+    public_key: Option<String>,
+}
+
+/// What of a config file can change while the agent runs.
 #[derive(Debug)]
+pub struct Changeable {
+    pub identity: Identity,
+    pub blender: Option<PathBuf>,
+    pub economics: economics::Settings,
+    pub idle: idle::Settings,
+    pub update_enabled: Option<bool>,
+}
+
+/// Everything the agent was told.
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The file it came from.
     pub path: PathBuf,
     pub identity: Identity,
     pub listen: SocketAddr,
+    /// Where the worker app is served; with /metrics unless named.
+    pub app_listen: Option<SocketAddr>,
     pub data: PathBuf,
+    /// Where local programs find the worker app's link.
+    pub link_folder: PathBuf,
     pub scene_cache_bytes: u64,
     pub places: Places,
+    /// Whether `--blender` named the one to use, so that the file's does not count.
+    pub blender_is_given: bool,
     pub device: DeviceChoice,
     pub sandbox: sandbox::Settings,
     /// `wall` is each task's own.
     pub limits: Limits,
     pub metrics: MetricsConfig,
     pub economics: economics::Settings,
+    pub idle: idle::Settings,
+    pub update: update::Settings,
 }
 
 /// Whose work this is and where it comes from. Its `Debug` form hides the token.
@@ -270,7 +233,8 @@ impl Config {
         warn_if_readable_by_others(&path);
         let file = parse(&path, &text)?;
         let worker = file.worker();
-        let listen = flags.listen.or(file.agent.listen).map_or_else(|| default_listen(&path), Ok)?;
+        let listen = flags.listen.or(file.agent.listen).unwrap_or(LISTEN_DEFAULT);
+        let Changeable { economics, idle, .. } = changeable(&path, &text)?;
         let data = flags.data.clone().or(file.agent.data).map_or_else(default_data, Ok)?;
         let data = std::path::absolute(&data)
             .map_err(|source| ConfigError::Unreadable { path: data.clone(), source })?;
@@ -291,14 +255,16 @@ impl Config {
             processes: file.sandbox.processes.unwrap_or(usual.processes),
             wall: usual.wall,
         };
-        let metrics = metrics(&path, file.metrics, listen)?;
-        let economics = file
-            .economics
-            .settings()
+        let mut table = file.metrics;
+        table.token_file = flags.metrics_token_file.clone().or(table.token_file);
+        let metrics = metrics(&path, table, listen)?;
+        let update = update::Settings::new(file.update.enabled, file.update.public_key.as_deref())
             .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
         Ok(Config {
             identity: Identity(worker),
             listen,
+            app_listen: flags.app_listen.or(file.agent.app_listen).filter(|app| *app != listen),
+            link_folder: link_folder(&data),
             data,
             scene_cache_bytes: file.agent.scene_cache_bytes.unwrap_or(SCENE_CACHE_BYTES_DEFAULT),
             places: Places {
@@ -306,11 +272,14 @@ impl Config {
                 search_path: env::var_os("PATH"),
                 home: home(),
             },
+            blender_is_given: flags.blender.is_some(),
             device: file.blender.device,
             sandbox: sandbox_settings,
             limits,
             metrics,
             economics,
+            idle,
+            update,
             path,
         })
     }
@@ -327,6 +296,19 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
 /// Checks a config file's text and returns whose it is.
 pub fn identity(path: &Path, text: &str) -> Result<WorkerConfig, ConfigError> {
     parse(path, text).map(|file| file.worker())
+}
+
+/// Checks a config file's text and returns what of it can change.
+pub fn changeable(path: &Path, text: &str) -> Result<Changeable, ConfigError> {
+    let file = parse(path, text)?;
+    let refused = |message| ConfigError::Value { path: path.to_owned(), message };
+    Ok(Changeable {
+        identity: Identity(file.worker()),
+        economics: file.economics.settings().map_err(refused)?,
+        idle: file.idle.settings().map_err(refused)?,
+        blender: file.blender.path,
+        update_enabled: file.update.enabled,
+    })
 }
 
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
@@ -419,17 +401,70 @@ pub fn default_path() -> Result<PathBuf, ConfigError> {
 }
 
 fn default_data() -> Result<PathBuf, ConfigError> {
+    // Set by systemd for a service with a folder of its own.
+    if let Some(folder) = env::var_os("STATE_DIRECTORY") {
+        return Ok(folder.into());
+    }
     if is_root() {
         return Ok("/var/lib/pictor-agent".into());
     }
     Ok(xdg("XDG_DATA_HOME", ".local/share").ok_or(ConfigError::NoHome("data"))?.join("pictor-agent"))
 }
 
-fn default_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
-    LISTEN_DEFAULT.parse().map_err(|_| ConfigError::Value {
-        path: path.to_owned(),
-        message: format!("cannot listen on {LISTEN_DEFAULT}"),
-    })
+/// What the worker app asks of the session it is started in.
+#[derive(Debug)]
+pub struct Session {
+    /// Whether there is a screen to open a window on.
+    pub is_graphical: bool,
+    /// This machine's address as the person on the other side of SSH calls it.
+    pub ssh_address: Option<String>,
+    pub user: Option<String>,
+    /// With which the person's click may bring a window to the front.
+    pub startup_id: Option<String>,
+    /// For sockets that end with the session.
+    pub runtime: PathBuf,
+    /// What desktops start with the session.
+    pub autostart: PathBuf,
+    /// For what is worth remembering, and no loss.
+    pub state: PathBuf,
+}
+
+impl Session {
+    pub fn of_environment() -> Result<Session, ConfigError> {
+        let text = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
+        let folder = |variable, under_home, what| xdg(variable, under_home).ok_or(ConfigError::NoHome(what));
+        // Client's address and port, then the server's.
+        let ssh = text("SSH_CONNECTION").and_then(|line| line.split(' ').nth(2).map(str::to_owned));
+        Ok(Session {
+            is_graphical: text("DISPLAY").or_else(|| text("WAYLAND_DISPLAY")).is_some(),
+            ssh_address: ssh,
+            user: text("USER").or_else(|| text("LOGNAME")),
+            startup_id: text("DESKTOP_STARTUP_ID").or_else(|| text("XDG_ACTIVATION_TOKEN")),
+            runtime: folder("XDG_RUNTIME_DIR", ".cache", "data")?.join("pictor-agent"),
+            autostart: folder("XDG_CONFIG_HOME", ".config", "config")?.join("autostart"),
+            state: folder("XDG_STATE_HOME", ".local/state", "data")?.join("pictor-agent"),
+        })
+    }
+}
+
+/// What systemd made for this service, whose members may read it, or else the data folder.
+fn link_folder(data: &Path) -> PathBuf {
+    let named = env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    named.filter(|folder| folder.is_dir()).unwrap_or_else(|| data.to_owned())
+}
+
+/// Where the agent of these flags keeps its data, without a config file too.
+pub fn data_of(flags: &RunFlags) -> Result<PathBuf, ConfigError> {
+    let configured = || {
+        let path = flags.config.clone().map_or_else(default_path, Ok).ok()?;
+        parse(&path, &read(&path).ok()?).ok()?.agent.data
+    };
+    flags.data.clone().or_else(configured).map_or_else(default_data, Ok)
+}
+
+/// Where the worker app is served while there is no config file.
+pub fn app_listen_of(flags: &RunFlags) -> SocketAddr {
+    flags.app_listen.or(flags.listen).unwrap_or(LISTEN_DEFAULT)
 }
 
 fn xdg(variable: &str, under_home: &str) -> Option<PathBuf> {

@@ -60,7 +60,8 @@ pub async fn examine(
     let mut renders = Vec::new();
     let checks = match config {
         Ok(config) => {
-            let checks = examine_machine(&config).await;
+            let mut checks = Vec::new();
+            examine_machine(&config, |finding| checks.push(finding)).await;
             if render {
                 renders = render_all(&config).await;
             }
@@ -145,31 +146,28 @@ async fn tools(config: &Config) -> Result<Tools, String> {
     Ok(Tools { blender, sandbox })
 }
 
-async fn examine_machine(config: &Config) -> Vec<Finding> {
+/// Looks at everything, and says each thing when it is found.
+pub async fn examine_machine(config: &Config, mut found: impl FnMut(Finding)) {
     let identity = &config.identity.0;
     let whose =
         format!("{}: worker {} ({})", config.path.display(), identity.worker_name, identity.worker_id);
-    let mut checks =
-        vec![Finding::ok(Check::Config, whose), data(&config.data), findings::disk(&config.data)];
-    checks.push(blender(config).await);
-    checks.push(isolation(config).await);
+    found(Finding::ok(Check::Config, whose));
+    found(data(&config.data));
+    found(findings::disk(&config.data));
+    found(blender(config).await);
+    found(isolation(config).await);
     if config.device == DeviceChoice::Cpu {
-        checks.push(Finding::ok(Check::Gpus, "not used: `device = \"cpu\"`"));
+        found(Finding::ok(Check::Gpus, "not used: `device = \"cpu\"`"));
     } else {
-        checks.push(gpus(config).await);
-        checks.extend(watched(config).await);
+        found(gpus(config).await);
+        watched(config).await.into_iter().for_each(&mut found);
     }
     match Registry::new(identity) {
-        Ok(registry) => checks.extend(line(&registry).await),
+        Ok(registry) => line(&registry).await.into_iter().for_each(found),
         Err(error) => {
-            checks.push(Finding::fail(
-                Check::Registry,
-                error.to_string(),
-                "import the worker's config file again",
-            ));
+            found(Finding::fail(Check::Registry, error.to_string(), "import the worker's config file again"));
         }
     }
-    checks
 }
 
 fn data(folder: &Path) -> Finding {

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{AttemptReport, Cpu, Earned, Gpu, HeartbeatRequest, HeartbeatResponse, LeaseState};
+use pictor_protocol::{
+    AttemptReport, Cpu, Earned, Gpu, HeartbeatRequest, HeartbeatResponse, LeaseState, WorkerName,
+};
 use tokio::sync::{Notify, watch};
 use tracing::{Instrument, info_span};
 
@@ -58,6 +60,10 @@ pub struct Connection {
     pub accepts_told: bool,
     /// How far this machine's clock is ahead of the registry's.
     pub skew_seconds: Option<f64>,
+    /// As the registry last said.
+    pub worker_name: Option<WorkerName>,
+    /// Why the registry refuses this worker, when it does.
+    pub refusal: Option<String>,
 }
 
 impl Connection {
@@ -145,6 +151,8 @@ impl Heartbeat {
             last_success_seconds: Some(unix_seconds()),
             accepts_told,
             skew_seconds,
+            worker_name: Some(response.worker_name.clone()),
+            refusal: None,
         });
         if before != Line::Up {
             tracing::info!("connected to {} as worker {}", self.registry.url(), response.worker_name);
@@ -177,6 +185,7 @@ impl Heartbeat {
         let is_news = self.connection.send_if_modified(|connection| {
             let is_news = connection.line != now;
             connection.line = now.clone();
+            connection.refusal = (now == Line::Refused).then(|| error.to_string());
             is_news
         });
         // One line for each change, not for each try.

@@ -7,37 +7,70 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use pictor_protocol::EnrolRequest;
-use toml_edit::DocumentMut;
+use pictor_protocol::{EnrolRequest, WorkerConfig};
+use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
-    config::{self, ConfigError, ImportFlags},
+    config::{self, ConfigError, Identity, ImportFlags},
     durable, registry,
 };
+
+/// As the package names it.
+const SERVICE: &str = "pictor-agent";
+
+/// What is now installed.
+#[derive(Debug)]
+pub struct Imported {
+    pub worker: Identity,
+    /// Whether a file was there, whose settings were kept.
+    pub had_file: bool,
+    /// What of the file was left out: see [`OWNERS_ALONE`].
+    pub left_out: Vec<String>,
+}
 
 /// Installs the file that was downloaded, or that an enrolment key is traded for.
 pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
     let destination = flags.config.clone().map_or_else(config::default_path, Ok)?;
-    match (&flags.file, &flags.enrol, &flags.registry) {
+    let imported = match (&flags.file, &flags.enrol, &flags.registry) {
         (Some(file), ..) => {
             let text = fs::read_to_string(file)
                 .map_err(|source| ConfigError::Unreadable { path: file.clone(), source })?;
-            install(file, text, &destination, &flags)
+            install(file, text, &destination)?
         }
-        (None, Some(key), Some(registry)) => enrol(key, registry, &destination, &flags).await,
+        (None, Some(key), Some(registry)) => {
+            // A machine that is a worker already stays it, so that a script may run this at every start.
+            let existing = config::read(&destination).ok();
+            if let Some(worker) = existing.and_then(|text| config::identity(&destination, &text).ok()) {
+                let (name, file) = (worker.worker_name, destination.display());
+                println!("This machine is worker {name} already, by {file}: the key was not used.");
+                return Ok(());
+            }
+            enrol(key, registry, &destination).await?
+        }
         _ => bail!("name the downloaded file, or a key with --enrol and its --registry"),
+    };
+    for key in &imported.left_out {
+        println!("{key} was left out: if it is to count, write it into this machine's own file.");
     }
+    let WorkerConfig { worker_name, worker_id, .. } = &imported.worker.0;
+    println!("Worker {worker_name} ({worker_id}) is set up in {}.", destination.display());
+    if imported.had_file {
+        println!("This machine's own settings in that file were kept. A running agent must be restarted.");
+    }
+    let option =
+        flags.config.as_ref().map_or_else(String::new, |path| format!(" --config {}", path.display()));
+    println!("Check the machine: pictor-agent doctor{option}");
+    if flags.config.is_none() && is_service() {
+        println!("Start rendering:   systemctl restart {SERVICE}");
+    } else {
+        println!("Start rendering:   pictor-agent run{option}");
+    }
+    Ok(())
 }
 
-/// A machine that is a worker already stays it, so that a script may run this at every start.
-async fn enrol(key: &str, registry: &Url, destination: &Path, flags: &ImportFlags) -> anyhow::Result<()> {
-    let existing = config::read(destination).ok();
-    if let Some(worker) = existing.and_then(|text| config::identity(destination, &text).ok()) {
-        let (name, file) = (worker.worker_name, destination.display());
-        println!("This machine is worker {name} already, by {file}: the key was not used.");
-        return Ok(());
-    }
+/// Trades a key for a worker and installs its file.
+pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Result<Imported> {
     // The key is spent on a worker only when its config can be kept.
     let folder = durable::folder_of(destination);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -50,12 +83,15 @@ async fn enrol(key: &str, registry: &Url, destination: &Path, flags: &ImportFlag
     };
     let worker = registry::enrol(registry, &ask).await.context("the key was not traded for a worker")?;
     let text = toml::to_string(&worker).context("the registry's answer is no config file")?;
-    install(Path::new("the registry's answer"), text, destination, flags)
+    install(Path::new("the registry's answer"), text, destination)
 }
 
-/// Checks the file's text, writes it where the agent looks, and says what to do next.
-fn install(file: &Path, text: String, destination: &Path, flags: &ImportFlags) -> anyhow::Result<()> {
-    let identity = config::identity(file, &text)?;
+/// Checks a file's text and writes it where the agent looks. `file` is what its errors name.
+pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
+    let worker = config::identity(file, &text)?;
+    let (text, left_out) = without_owners_keys(file, text)?;
+    // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
+    let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
         Ok(existing) => Some(existing),
         Err(ConfigError::Missing(_)) => None,
@@ -67,20 +103,45 @@ fn install(file: &Path, text: String, destination: &Path, flags: &ImportFlags) -
     };
     config::identity(destination, &merged)?;
     write(destination, &merged)?;
-    println!(
-        "Worker {} ({}) is set up in {}.",
-        identity.worker_name,
-        identity.worker_id,
-        destination.display()
-    );
-    if existing.is_some() {
-        println!("This machine's own settings in that file were kept. A running agent must be restarted.");
+    Ok(Imported { worker: Identity(worker), had_file: existing.is_some(), left_out })
+}
+
+/// Whether a package of ours brought a service, which reads the file from the usual place.
+fn is_service() -> bool {
+    let units = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
+    let is_installed = |folder| Path::new(folder).join(SERVICE).with_extension("service").exists();
+    rustix::process::geteuid().is_root() && units.into_iter().any(is_installed)
+}
+
+/// What lets its writer run programs outside the sandbox is this machine's owner's to say, in its own file: whoever made
+/// the downloaded one, or changed it on its way, would get to run them here.
+/// Nor does it say where this machine's files are, or whom it lets in.
+const OWNERS_ALONE: [(&str, &str); 13] = [
+    ("agent", "app_listen"),
+    ("agent", "data"),
+    ("agent", "listen"),
+    ("blender", "path"),
+    ("idle", "command"),
+    ("idle", "enabled"),
+    ("metrics", "nvml_library"),
+    ("metrics", "open"),
+    ("metrics", "token_file"),
+    ("sandbox", "bubblewrap"),
+    ("sandbox", "mode"),
+    ("sandbox", "uid"),
+    ("update", "public_key"),
+];
+
+fn without_owners_keys(file: &Path, text: String) -> anyhow::Result<(String, Vec<String>)> {
+    let mut new: DocumentMut = text.parse().with_context(|| format!("cannot read {}", file.display()))?;
+    let mut left_out = Vec::new();
+    for (table, key) in OWNERS_ALONE {
+        let found = new.get_mut(table).and_then(Item::as_table_like_mut);
+        if found.and_then(|table| table.remove(key)).is_some() {
+            left_out.push(format!("`{key}` under [{table}]"));
+        }
     }
-    let option =
-        flags.config.as_ref().map_or_else(String::new, |path| format!(" --config {}", path.display()));
-    println!("Check the machine: pictor-agent doctor{option}");
-    println!("Start rendering:   pictor-agent run{option}");
-    Ok(())
+    Ok((if left_out.is_empty() { text } else { new.to_string() }, left_out))
 }
 
 /// The new file, with the tables that the old one has in place of its own.

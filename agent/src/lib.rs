@@ -2,33 +2,39 @@
 //!
 //! [`run`] lists every route and every loop.
 
+pub mod app;
 mod assembly;
 pub mod backoff;
 pub mod blender;
 pub mod cli;
 pub mod collectors;
 pub mod config;
+pub mod desktop;
 pub mod doctor;
 pub mod durable;
 pub mod economics;
 pub mod eta;
 pub mod health;
 pub mod heartbeat;
+pub mod idle;
 pub mod import;
 pub mod machine;
 pub mod outbox;
+pub mod pause;
 pub mod readiness;
 pub mod registry;
 pub mod runner;
 pub mod sampler;
 pub mod server;
+pub mod settings;
 pub mod slots;
+pub mod task_log;
 pub mod test_render;
+pub mod update;
 
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::Path,
     sync::Arc,
@@ -37,29 +43,94 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use app::{
+    first_run,
+    link::{self, Link},
+};
 use assembly::{Agent, Shared};
-use config::Config;
+use config::{Config, ConfigError, RunFlags};
 use runner::Runner;
+use server::Doors;
 use slots::Stop;
+use update::{Boot, Ended, Started};
 
 /// How long the outbox may go on sending once rendering has stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
 
-/// Runs the agent until `shutdown`: then stops rendering, gives its leases back, sends what is finished, says goodbye.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Runs the agent until `shutdown` or until a new version takes over, and before it has a config file, the page that
+/// asks for one.
+pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    // Of both, so that who has opened the one need not open the other.
+    let key = link::new_key();
+    let config = match Config::load(flags) {
+        Err(ConfigError::Missing(destination)) => {
+            let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
+            let _lock = open_data(&data)?;
+            let listener = server::bind(listen).await?;
+            first_run::serve(listener, &key, &data, destination, shutdown.clone()).await?;
+            if shutdown.is_cancelled() {
+                return Ok(Ended::Stopped);
+            }
+            Config::load(flags)?
+        }
+        config => config?,
+    };
+    run(config, key, shutdown).await
+}
+
+/// Runs the agent until `shutdown`, or until a new version takes over. The worker app opens with `key`.
+pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<Ended> {
     let _lock = open_data(&config.data)?;
-    let listener = bind(config.listen).await?;
-    let Agent { shared, routes, probe, watched, heartbeat, sender, runner, threads: _threads } =
-        assembly::assemble(config, listener.local_addr()?).await?;
-    let Shared { readiness, health, economics, .. } = shared;
+    let started = match update::boot(&config)? {
+        Boot::Run(started) => started,
+        Boot::Switch(place, program) => return Ok(Ended::Switch(place, program)),
+    };
+    let trial = started.trial.clone();
+    let ended = work(config, started, key, shutdown).await;
+    update::conclude(trial, &ended);
+    ended
+}
+
+/// At the end it stops rendering, gives its leases back, sends what is finished, says goodbye.
+async fn work(
+    config: Config,
+    started: Started,
+    key: String,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Ended> {
+    let doors = Doors::open(&config).await?;
+    let (link_folder, is_service) = (config.link_folder.clone(), config.link_folder != config.data);
+    let agent = assembly::assemble(config, started, doors.metrics_address()?, shutdown.clone()).await?;
+    let Agent {
+        shared,
+        routes,
+        probe,
+        watched,
+        heartbeat,
+        idle,
+        sender,
+        runner,
+        updates,
+        app,
+        threads: _threads,
+    } = agent;
+    let Shared { readiness, health, economics, update_enabled, .. } = shared;
+    let link = Link::new(doors.app_address()?, key);
+    let app_routes = app::routes(Arc::clone(&app), &link.key, doors.app_address()?);
+    let _published = link.publish(&link_folder, is_service).context("cannot leave the worker app's link")?;
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();
-    loops.spawn(async move { axum::serve(listener, routes).await.err().map(|error| error.to_string()) });
+    loops.spawn(async move { doors.serve(routes, app_routes).await.err().map(|error| error.to_string()) });
+    loops.spawn(async move { match app.watch().await {} });
+    loops.spawn({
+        let updates = Arc::clone(&updates);
+        async move { match updates.follow(update_enabled).await {} }
+    });
     loops.spawn(async move { match readiness.watch(&probe).await {} });
     loops.spawn(async move { match health.watch(watched).await {} });
     loops.spawn({
@@ -67,6 +138,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         async move { match heartbeat.run().await {} }
     });
     loops.spawn(async move { match sender.run().await {} });
+    loops.spawn(async move { match idle.run().await {} });
     let mut rendering = JoinSet::new();
     let mut slots = Vec::new();
     for _ in runner.slots.devices() {
@@ -75,52 +147,49 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         slots.push(assignments);
     }
     let result = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
+        () = shutdown.cancelled() => Ok(Ended::Stopped),
+        ended = updates.run() => Ok(ended),
         never = runner.ask(&slots) => match never {},
         ended = loops.join_next() => Err(anyhow!("a loop of the agent ended: {ended:?}")),
     };
 
     drop(slots);
     runner.slots.stop_all(&Stop::Shutdown);
-    while rendering.join_next().await.is_some() {}
+    let stopped = async { while rendering.join_next().await.is_some() {} };
+    tokio::join!(stopped, runner.idle.stop());
     let outbox = Arc::clone(&runner.outbox);
     tokio::task::spawn_blocking(move || outbox.release_unfinished("the agent stops")).await?;
     flush(&runner).await;
     loops.shutdown().await;
-    heartbeat.goodbye().await;
+    // Who only becomes another version is back before anybody misses it.
+    if !matches!(result, Ok(Ended::Switch(..))) {
+        heartbeat.goodbye().await;
+    }
     economics.save();
     result
 }
 
 /// Makes the data folder and keeps other agents out of it.
 fn open_data(data: &Path) -> anyhow::Result<File> {
-    let attempt = || -> io::Result<File> {
-        DirBuilder::new().recursive(true).mode(0o700).create(data)?;
-        match fs::remove_dir_all(data.join("render")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        File::create(data.join("lock"))
-    };
-    let lock = attempt().with_context(|| {
+    let cannot_write = || {
         format!(
             "cannot write to {}: choose another folder with --data, or run as a user who may",
             data.display()
         )
-    })?;
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    let lock = made.and_then(|()| File::create(data.join("lock"))).with_context(cannot_write)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("another agent uses {}: stop it, or choose another folder with --data", data.display());
     }
-    Ok(lock)
-}
-
-async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            anyhow!("{listen} is taken, perhaps by another agent: stop that, or choose another address with --listen")
+    // Only what nobody renders into any more.
+    match fs::remove_dir_all(data.join("render")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(cannot_write);
         }
-        _ => anyhow!("cannot listen on {listen}: {error}; choose another address with --listen"),
-    })
+        _ => {}
+    }
+    Ok(lock)
 }
 
 /// Lets the sender finish, as far as the registry is there and quick.

@@ -49,7 +49,8 @@ pub struct Probed {
 /// What to probe.
 #[derive(Debug)]
 pub struct Probe {
-    pub places: Places,
+    /// The owner may name another Blender.
+    pub places: watch::Sender<Places>,
     pub sandbox: sandbox::Settings,
     pub device: DeviceChoice,
     pub data: PathBuf,
@@ -82,11 +83,13 @@ impl Readiness {
         self.state.send_modify(|probed| probed.verdict = Verdict::Refused { check, reason });
     }
 
-    /// Probes until ready, and again a minute after every fault. Runs for ever.
+    /// Probes until ready, again a minute after every fault, and when there is another place to look. Runs for ever.
     pub async fn watch(&self, probe: &Probe) -> Infallible {
         let mut state = self.state.subscribe();
+        let mut places = probe.places.subscribe();
         let mut last_reason = None;
         loop {
+            places.mark_unchanged();
             let probed = probe.run().await;
             match &probed.verdict {
                 Verdict::Ready(tools) => {
@@ -109,11 +112,14 @@ impl Readiness {
             }
             let is_ready = matches!(probed.verdict, Verdict::Ready(_));
             self.state.send_replace(probed);
-            if is_ready {
-                // Fails only when the sender is gone, and that is ours.
-                let _ = state.wait_for(|probed| matches!(probed.verdict, Verdict::Refused { .. })).await;
-            }
-            tokio::time::sleep(PROBE_AGAIN).await;
+            // Waiting fails only when the sender is gone, and both are ours.
+            let again = async {
+                if is_ready {
+                    let _ = state.wait_for(|probed| matches!(probed.verdict, Verdict::Refused { .. })).await;
+                }
+                tokio::time::sleep(PROBE_AGAIN).await;
+            };
+            tokio::select! { () = again => {}, _ = places.changed() => {} }
         }
     }
 }
@@ -126,7 +132,8 @@ impl Default for Readiness {
 
 impl Probe {
     async fn run(&self) -> Probed {
-        let detection = detect(&self.places).await;
+        let places = self.places.borrow().clone();
+        let detection = detect(&places).await;
         let blender = detection
             .installed
             .iter()
@@ -135,15 +142,15 @@ impl Probe {
                 path: found.path.display().to_string(),
             })
             .collect();
-        let verdict = match self.tools(&detection).await {
+        let verdict = match self.tools(&places, &detection).await {
             Ok(tools) => Verdict::Ready(Arc::new(tools)),
             Err((check, reason)) => Verdict::Refused { check, reason },
         };
         Probed { blender, verdict }
     }
 
-    async fn tools(&self, detection: &Detection) -> Result<Tools, (Check, String)> {
-        let blender = choose(&self.places, detection).map_err(|reason| (Check::Blender, reason))?;
+    async fn tools(&self, places: &Places, detection: &Detection) -> Result<Tools, (Check, String)> {
+        let blender = choose(places, detection).map_err(|reason| (Check::Blender, reason))?;
         if self.slots == 0 && self.device == DeviceChoice::Gpu {
             let reason = "NVML shows no GPU, and `device = \"gpu\"` under [blender] allows nothing else: install the \
                           NVIDIA driver, or write `device = \"cpu\"`; then restart the agent";

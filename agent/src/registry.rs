@@ -12,15 +12,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pictor_protocol::{
     AttemptEnded, AttemptId, CompleteRequest, EnrolRequest, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    LeaseRequest, LeasesResponse, Problem, ReleaseRequest, StoredFrame, TestRenderId, TestRenderReport,
-    WorkerConfig, is_loopback,
+    LeaseRequest, LeasesResponse, NewWorker, Problem, ReleaseRequest, StoredFrame, TestRenderId,
+    TestRenderReport, WorkerConfig, WorkerName, is_loopback,
 };
 use pictor_telemetry::TraceParent;
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tracing::{Span, field::Empty, info_span};
 use url::Url;
@@ -113,6 +113,18 @@ impl Registry {
         Ok((response.json().await.map_err(|error| retry(&error))?, skew_seconds))
     }
 
+    /// Gives this worker another name; returns it as the registry has it.
+    pub async fn rename(&self, name: WorkerName) -> Result<WorkerName, CallError> {
+        /// All of a worker that is of interest here.
+        #[derive(Deserialize)]
+        struct Named {
+            name: WorkerName,
+        }
+        let call = self.call(Method::PATCH, "/v1/agent/worker", &[]);
+        let call = call.with(|call| call.timeout(CALL_TIMEOUT).json(&NewWorker { name }));
+        json(call, On::Worker).await.map(|named: Named| named.name)
+    }
+
     /// Waits for work as long as the request says.
     pub async fn leases(&self, ask: &LeaseRequest) -> Result<LeasesResponse, CallError> {
         let timeout = CALL_TIMEOUT + Duration::from_secs(ask.wait_seconds.into());
@@ -121,9 +133,15 @@ impl Registry {
     }
 
     /// The scene's bytes as they come.
-    pub async fn scene(&self, attempt: AttemptId) -> Result<SceneStream, CallError> {
+    pub async fn scene(&self, attempt: AttemptId) -> Result<Download, CallError> {
         let call = self.call(Method::GET, "/v1/agent/leases/{id}/scene", &[&attempt]);
-        Ok(SceneStream(answer(call, On::Lease).await?))
+        Ok(Download(answer(call, On::Lease).await?))
+    }
+
+    /// A file of the registry's releases of this program.
+    pub async fn release_file(&self, file: &str) -> Result<Download, CallError> {
+        let call = self.call(Method::GET, "/v1/releases/agent/{file}", &[&file]);
+        Ok(Download(answer(call, On::Worker).await?))
     }
 
     pub async fn put_frame(
@@ -233,11 +251,11 @@ impl Call {
     }
 }
 
-/// A scene on its way.
+/// A file on its way.
 #[derive(Debug)]
-pub struct SceneStream(Response);
+pub struct Download(Response);
 
-impl SceneStream {
+impl Download {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
         self.0.chunk().await.map_err(|error| retry(&error))

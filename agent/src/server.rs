@@ -1,7 +1,8 @@
 //! What the agent serves: measurements and health.
 
-use std::sync::Arc;
+use std::{future::IntoFuture, io, net::SocketAddr, sync::Arc};
 
+use anyhow::anyhow;
 use axum::{
     Json, Router,
     extract::{Path, Request, State},
@@ -15,14 +16,60 @@ use axum::{
 };
 use pictor_protocol::WorkerId;
 use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
 
 use crate::{
-    config::MetricsAccess,
+    config::{Config, MetricsAccess},
     health::{Health, Report},
     sampler::Sampler,
 };
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Where the agent is met: /metrics, and the worker app there too or at an address of its own.
+#[derive(Debug)]
+pub struct Doors {
+    metrics: TcpListener,
+    app: Option<TcpListener>,
+}
+
+impl Doors {
+    pub async fn open(config: &Config) -> anyhow::Result<Doors> {
+        let app = match config.app_listen {
+            Some(listen) => Some(bind(listen).await?),
+            None => None,
+        };
+        Ok(Doors { metrics: bind(config.listen).await?, app })
+    }
+
+    pub fn metrics_address(&self) -> io::Result<SocketAddr> {
+        self.metrics.local_addr()
+    }
+
+    pub fn app_address(&self) -> io::Result<SocketAddr> {
+        self.app.as_ref().unwrap_or(&self.metrics).local_addr()
+    }
+
+    /// Serves until one of them cannot go on.
+    pub async fn serve(self, metrics: Router, app: Router) -> io::Result<()> {
+        match self.app {
+            None => axum::serve(self.metrics, metrics.merge(app)).await,
+            Some(listener) => {
+                let (metrics, app) = (axum::serve(self.metrics, metrics), axum::serve(listener, app));
+                tokio::try_join!(metrics.into_future(), app.into_future()).map(|((), ())| ())
+            }
+        }
+    }
+}
+
+pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            anyhow!("{listen} is taken, perhaps by another agent: stop that, or choose another address with --listen")
+        }
+        _ => anyhow!("cannot listen on {listen}: {error}; choose another address with --listen"),
+    })
+}
 
 /// Every route.
 pub fn routes(

@@ -1,23 +1,20 @@
 //! Where tasks run: each slot's state, what its attempt has done so far, and who wants it stopped.
 
+mod closing;
+mod work;
+
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use pictor_protocol::{
-    AttemptId, AttemptReport, DesiredState, Lease, ReportedSlot, SlotDesired, SlotReason, SlotStatus,
-};
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use pictor_protocol::{AttemptId, DesiredState, Lease, ReportedSlot, SlotDesired, SlotReason, SlotStatus};
+use tokio::sync::{Notify, watch};
 
-use crate::{
-    blender::Device,
-    eta::{Estimates, EtaPoint},
-    health::Check,
-};
+pub use work::WorkView;
+
+use crate::{blender::Device, eta::EtaPoint, health::Check};
+use work::Work;
 
 /// Why a slot that renders a test scene takes no task, in words.
 const TESTING: &str = "a test render is under way";
@@ -27,7 +24,7 @@ const TESTING: &str = "a test render is under way";
 pub enum Stop {
     /// The task has another attempt, or has ended.
     Lost,
-    /// The owner paused the worker, or this slot of it.
+    /// The owner paused the worker, or this slot of it, in the console or on this machine.
     Paused,
     /// Its GPU is gone or of no use any more: Blender would wait for it for ever, or failed because of it.
     Held(Hold),
@@ -53,37 +50,6 @@ enum SlotState {
     Testing,
 }
 
-/// A task under way.
-#[derive(Debug)]
-struct Work {
-    lease: Lease,
-    started: Instant,
-    frames_done: u32,
-    /// How long the finished frames took together.
-    frames_time: Duration,
-    frame_started: Option<Instant>,
-    frame_ratio: f64,
-    frame_remaining: Option<Duration>,
-    estimates: Estimates,
-    with_cycles: bool,
-    stop: watch::Sender<Option<Stop>>,
-}
-
-/// What a slot's task looks like from outside.
-#[derive(Debug, Clone)]
-pub struct WorkView {
-    pub slot: u32,
-    pub lease: Lease,
-    pub progress_ratio: f64,
-    pub elapsed: Duration,
-    /// `None` until a frame says how long it takes.
-    pub remaining: Option<Duration>,
-    /// How long the frame in progress has been rendered, and how much of it.
-    pub in_frame: Option<(Duration, f64)>,
-    /// Whether Cycles renders it, on the device that it was told to use.
-    pub with_cycles: bool,
-}
-
 /// All slots of this worker.
 #[derive(Debug)]
 pub struct Slots {
@@ -91,12 +57,18 @@ pub struct Slots {
     state: Mutex<State>,
     /// Rings when a slot becomes free or the desired state changes.
     changed: Notify,
+    /// Rings for all who wait when a slot's task has ended.
+    left: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     /// What the console wants of the whole worker.
     desired: DesiredState,
+    /// What is wanted of it on this machine.
+    here: DesiredState,
+    /// An update is about to be installed.
+    is_closed: bool,
     slots: Vec<Slot>,
 }
 
@@ -140,8 +112,14 @@ impl Slots {
         let slots = devices.iter().map(free).collect();
         Slots {
             devices,
-            state: Mutex::new(State { desired: DesiredState::Active, slots }),
+            state: Mutex::new(State {
+                desired: DesiredState::Active,
+                here: DesiredState::Active,
+                is_closed: false,
+                slots,
+            }),
             changed: Notify::new(),
+            left: Notify::new(),
         }
     }
 
@@ -157,7 +135,9 @@ impl Slots {
     /// The slots that can take a task now.
     pub fn free(&self) -> Vec<u32> {
         let state = self.lock();
-        state.numbered().filter(|(_, slot)| slot.takes(state.desired)).map(|(number, _)| number).collect()
+        let of_worker = state.of_worker();
+        let takes = |slot: &Slot| !state.is_closed && slot.takes(of_worker);
+        state.numbered().filter(|(_, slot)| takes(slot)).map(|(number, _)| number).collect()
     }
 
     /// Waits until `free` may have changed. For one waiter.
@@ -168,21 +148,10 @@ impl Slots {
     /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
-        let desired = state.desired;
-        let slot = state.slot(lease.slot).filter(|slot| slot.takes(desired))?;
+        let (of_worker, is_closed) = (state.of_worker(), state.is_closed);
+        let slot = state.slot(lease.slot).filter(|slot| !is_closed && slot.takes(of_worker))?;
         let (stop, signal) = watch::channel(None);
-        slot.doing = SlotState::Working(Box::new(Work {
-            lease: lease.clone(),
-            started: Instant::now(),
-            frames_done: 0,
-            frames_time: Duration::ZERO,
-            frame_started: None,
-            frame_ratio: 0.0,
-            frame_remaining: None,
-            estimates: Estimates::default(),
-            with_cycles: false,
-            stop,
-        }));
+        slot.doing = SlotState::Working(Box::new(Work::new(lease.clone(), stop)));
         Some(StopSignal(signal))
     }
 
@@ -205,7 +174,8 @@ impl Slots {
     /// to be left like a task.
     pub fn take_for_test(&self, slot: u32) -> bool {
         let mut state = self.lock();
-        let free = state.slot(slot).filter(|slot| matches!(slot.doing, SlotState::Free));
+        let is_closed = state.is_closed;
+        let free = state.slot(slot).filter(|slot| !is_closed && matches!(slot.doing, SlotState::Free));
         free.map(|slot| slot.doing = SlotState::Testing).is_some()
     }
 
@@ -218,6 +188,7 @@ impl Slots {
         }
         drop(state);
         self.changed.notify_one();
+        self.left.notify_waiters();
     }
 
     /// Other engines find a device of their own.
@@ -226,35 +197,21 @@ impl Slots {
     }
 
     pub fn frame_started(&self, slot: u32) {
-        self.with_work(slot, |work| {
-            work.frame_started = Some(Instant::now());
-            work.frame_ratio = 0.0;
-            work.frame_remaining = None;
-        });
+        self.with_work(slot, Work::frame_started);
     }
 
     pub fn frame_progress(&self, slot: u32, ratio: f64, remaining: Option<Duration>) {
-        self.with_work(slot, |work| {
-            work.frame_ratio = ratio.clamp(0.0, 1.0);
-            work.frame_remaining = remaining;
-            work.estimate();
-        });
+        self.with_work(slot, |work| work.frame_progress(ratio, remaining));
     }
 
     pub fn frame_finished(&self, slot: u32) {
-        self.with_work(slot, |work| {
-            work.frames_done += 1;
-            work.frames_time += work.frame_started.take().map_or(Duration::ZERO, |started| started.elapsed());
-            work.frame_ratio = 0.0;
-            work.frame_remaining = None;
-            work.estimate();
-        });
+        self.with_work(slot, Work::frame_finished);
     }
 
     /// How wrong the estimates of a slot's task were, now that it is rendered.
     pub fn eta_errors(&self, slot: u32) -> Vec<(EtaPoint, f64)> {
         let mut errors = Vec::new();
-        self.with_work(slot, |work| errors = work.estimates.errors(Instant::now()));
+        self.with_work(slot, |work| errors = work.eta_errors());
         errors
     }
 
@@ -263,42 +220,63 @@ impl Slots {
         self.lock().slots.iter().map(Slot::busy).collect()
     }
 
-    /// What the console wants of the worker: of all its slots, where it wants the same of each.
+    /// What its owner wants of the worker: of all its slots, where that is the same of each.
     pub fn desired(&self) -> DesiredState {
         let state = self.lock();
-        let mut slots = state.slots.iter().map(|slot| slot.wanted(state.desired));
+        let of_worker = state.of_worker();
+        let mut slots = state.slots.iter().map(|slot| slot.wanted(of_worker));
         match slots.next() {
             Some(first) if slots.all(|other| other == first) => first,
-            _ => state.desired,
+            _ => of_worker,
         }
     }
 
-    /// What the registry wants of this worker and of single slots; whether that is news. A pause ends
-    /// frames in progress.
+    /// What is wanted of the worker on this machine, whatever the console wants.
+    pub fn desired_here(&self) -> DesiredState {
+        self.lock().here
+    }
+
+    /// What the registry wants of this worker and of single slots; whether that is news.
     pub fn set_desired(&self, desired: DesiredState, slots: &[SlotDesired]) -> bool {
-        let mut state = self.lock();
         let wants = |number: u32| {
             let wanted = slots.iter().find(|wanted| wanted.slot == number);
             wanted.map_or(DesiredState::Active, |wanted| wanted.desired)
         };
-        if state.desired == desired && state.numbered().all(|(number, slot)| slot.desired == wants(number)) {
-            return false;
-        }
-        let before = std::mem::replace(&mut state.desired, desired);
-        for (number, slot) in (0..).zip(&mut state.slots) {
-            let before = slot.wanted(before);
-            slot.desired = wants(number);
-            let wanted = slot.wanted(desired);
+        self.change_wanted(|state| {
+            state.desired = desired;
+            for (number, slot) in (0..).zip(&mut state.slots) {
+                slot.desired = wants(number);
+            }
+        })
+    }
+
+    /// What is wanted of this worker on its own machine; whether that is news.
+    pub fn set_desired_here(&self, here: DesiredState) -> bool {
+        self.change_wanted(|state| state.here = here)
+    }
+
+    /// A pause ends frames in progress.
+    fn change_wanted(&self, change: impl FnOnce(&mut State)) -> bool {
+        let mut state = self.lock();
+        let said = |state: &State| {
+            (state.desired, state.here, state.slots.iter().map(|slot| slot.desired).collect::<Vec<_>>())
+        };
+        let (said_before, before) = (said(&state), state.wanted());
+        change(&mut state);
+        let (is_news, after) = (said(&state) != said_before, state.wanted());
+        for ((number, slot), (before, wanted)) in state.numbered().zip(before.into_iter().zip(after)) {
             if wanted != before {
                 tracing::info!(slot = number, "the slot is now {wanted}");
             }
-            if let (DesiredState::Paused, Some(work)) = (wanted, slot.work()) {
+            if let (true, DesiredState::Paused, Some(work)) = (is_news, wanted, slot.work()) {
                 work.ask_to_stop(&Stop::Paused);
             }
         }
         drop(state);
-        self.changed.notify_one();
-        true
+        if is_news {
+            self.changed.notify_one();
+        }
+        is_news
     }
 
     /// What keeps each slot from taking tasks. A task under way goes on, unless its GPU is gone.
@@ -350,7 +328,8 @@ impl Slots {
     pub fn reported(&self) -> Vec<ReportedSlot> {
         let state = self.lock();
         let slots = state.numbered().zip(&self.devices);
-        slots.map(|((number, slot), device)| slot.reported(number, device, state.desired)).collect()
+        let reported = slots.map(|((number, slot), device)| slot.reported(number, device, &state));
+        if state.is_closed { reported.map(closing::reported).collect() } else { reported.collect() }
     }
 
     /// Whether any slot has a task.
@@ -384,6 +363,16 @@ impl State {
     fn numbered(&self) -> impl Iterator<Item = (u32, &Slot)> {
         (0..).zip(&self.slots)
     }
+
+    /// What is wanted of the whole worker: the stricter of the console's word and this machine's.
+    fn of_worker(&self) -> DesiredState {
+        self.desired.stricter(self.here)
+    }
+
+    /// What is wanted of each slot.
+    fn wanted(&self) -> Vec<DesiredState> {
+        self.slots.iter().map(|slot| slot.wanted(self.of_worker())).collect()
+    }
 }
 
 impl Slot {
@@ -394,7 +383,7 @@ impl Slot {
         }
     }
 
-    /// What the console wants of it: the stricter of what it wants of the worker and of the slot.
+    /// What is wanted of it: the stricter of what is wanted of the worker and of the slot.
     fn wanted(&self, of_worker: DesiredState) -> DesiredState {
         of_worker.stricter(self.desired)
     }
@@ -411,8 +400,8 @@ impl Slot {
         self.busy + self.work().map_or(Duration::ZERO, |work| work.started.elapsed())
     }
 
-    fn reported(&self, number: u32, device: &Device, of_worker: DesiredState) -> ReportedSlot {
-        let (wanted, hold, work) = (self.wanted(of_worker), self.hold.as_ref(), self.work());
+    fn reported(&self, number: u32, device: &Device, state: &State) -> ReportedSlot {
+        let (wanted, hold, work) = (self.wanted(state.of_worker()), self.hold.as_ref(), self.work());
         let is_testing = matches!(self.doing, SlotState::Testing);
         let status = match (work, wanted, hold) {
             (Some(_), _, _) => SlotStatus::Busy,
@@ -428,64 +417,12 @@ impl Slot {
             gpu_uuid: device.gpu_uuid().map(str::to_owned),
             status,
             attempt_id: work.map(|work| work.lease.id),
-            reasons: SlotReason::of_console(wanted)
+            reasons: SlotReason::of_console(self.wanted(state.desired))
                 .into_iter()
+                .chain(SlotReason::of_machine(state.here))
                 .chain(hold.map(of_hold))
                 .chain(is_testing.then(|| SlotReason::new(TESTING, None)))
                 .collect(),
-        }
-    }
-}
-
-impl Work {
-    fn estimate(&mut self) {
-        let view = self.view(0);
-        if let Some(remaining) = view.remaining {
-            self.estimates.add(view.progress_ratio, remaining, Instant::now());
-        }
-    }
-
-    fn ask_to_stop(&self, stop: &Stop) {
-        // The first reason stands, but a lost lease outdoes a pause: nothing of it is to be sent.
-        self.stop.send_if_modified(|current| {
-            let is_news = current.is_none() || (*stop == Stop::Lost && *current != Some(Stop::Lost));
-            if is_news {
-                *current = Some(stop.clone());
-            }
-            is_news
-        });
-    }
-
-    fn view(&self, slot: u32) -> WorkView {
-        let frames = u32::try_from(self.lease.frames.count()).unwrap_or(u32::MAX).max(1);
-        let left = f64::from(frames.saturating_sub(self.frames_done)) - self.frame_ratio;
-        let progress_ratio = ((f64::from(self.frames_done) + self.frame_ratio) / f64::from(frames)).min(1.0);
-        let in_frame = self.frame_started.map(|started| started.elapsed());
-        let per_frame = match (self.frames_done, in_frame.zip(self.frame_remaining)) {
-            (0, None) => None,
-            (0, Some((elapsed, remaining))) => Some(elapsed + remaining),
-            (done, _) => Some(self.frames_time / done),
-        };
-        WorkView {
-            slot,
-            lease: self.lease.clone(),
-            progress_ratio,
-            elapsed: self.started.elapsed(),
-            remaining: per_frame.map(|per_frame| per_frame.mul_f64(left.max(0.0))),
-            in_frame: in_frame.map(|elapsed| (elapsed, self.frame_ratio)),
-            with_cycles: self.with_cycles,
-        }
-    }
-}
-
-impl WorkView {
-    /// As a heartbeat reports it.
-    pub fn report(&self) -> AttemptReport {
-        AttemptReport {
-            attempt_id: self.lease.id,
-            progress_ratio: Some(self.progress_ratio),
-            elapsed_seconds: Some(self.elapsed.as_secs_f64()),
-            remaining_seconds: self.remaining.map(|remaining| remaining.as_secs_f64()),
         }
     }
 }
@@ -510,23 +447,6 @@ pub(crate) mod tests {
             timeout_seconds: 60,
             traceparent: None,
         }
-    }
-
-    #[test]
-    fn progress_counts_frames_and_parts_of_one() {
-        let slots = Slots::new(vec![Device::Cpu]);
-        let _signal = slots.take(&lease(0)).unwrap();
-        slots.frame_started(0);
-        assert_eq!(slots.work().remove(0).remaining, None);
-        slots.frame_progress(0, 0.5, Some(Duration::from_secs(4)));
-        let view = slots.work().remove(0);
-        let remaining = view.remaining.unwrap();
-        assert_eq!(view.progress_ratio, 0.125);
-        assert!((14.0..15.0).contains(&remaining.as_secs_f64()), "3.5 frames of 4 s: {remaining:?}");
-        slots.frame_finished(0);
-        let view = slots.work().remove(0);
-        assert_eq!(view.progress_ratio, 0.25);
-        assert!(view.remaining.unwrap() < Duration::from_secs(1));
     }
 
     #[tokio::test]
@@ -566,6 +486,28 @@ pub(crate) mod tests {
         slots.leave(0);
         slots.set_desired(DesiredState::Active, &[]);
         assert_eq!(slots.free(), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_pause_on_the_machine_stands_whatever_the_console_wants() {
+        let slots = Slots::new(vec![Device::Cpu]);
+        let mut signal = slots.take(&lease(0)).unwrap();
+        assert!(
+            slots.set_desired_here(DesiredState::Draining) && !slots.set_desired_here(DesiredState::Draining)
+        );
+        assert!(slots.set_desired_here(DesiredState::Paused));
+        assert_eq!(signal.stopped().await, Stop::Paused);
+        slots.leave(0);
+        assert!(!slots.set_desired(DesiredState::Active, &[]));
+        assert!(slots.take(&lease(0)).is_none());
+        let reported = slots.reported().remove(0);
+        assert_eq!(reported.status, SlotStatus::Paused);
+        assert_eq!(reported.reasons, [SlotReason::new(SlotReason::PAUSED_HERE, None)]);
+        assert!(slots.set_desired(DesiredState::Draining, &[]));
+        assert_eq!((slots.desired(), slots.desired_here()), (DesiredState::Paused, DesiredState::Paused));
+        assert!(slots.set_desired_here(DesiredState::Active));
+        let reported = slots.reported().remove(0);
+        assert_eq!(reported.reasons, [SlotReason::new(SlotReason::DRAINED_BY_CONSOLE, None)]);
     }
 
     #[tokio::test]

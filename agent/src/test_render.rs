@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     blender::{Device, Launch, Limits, Session, output},
+    durable,
     readiness::Tools,
 };
 
@@ -44,7 +45,7 @@ pub async fn render(
     limits: &Limits,
     folder: &Path,
 ) -> anyhow::Result<(Figures, Vec<u8>)> {
-    fs::create_dir_all(folder)?;
+    durable::make_folder(folder)?;
     let scratch = tempfile::tempdir_in(folder)?;
     let output = scratch.path().join("output");
     fs::create_dir(&output)?;

@@ -111,14 +111,14 @@ class Network:
         path.write_bytes(answer.body)
         return path
 
-    def start_agent(self, name, downloaded, settings=""):
+    def start_agent(self, name, downloaded, settings="", device="cpu"):
         """An agent of a downloaded config file. It renders on the processor: GPUs of this machine are not tested."""
         config = self.folder / f"{name}.toml"
         run(built("pictor-agent"), "import", downloaded, "--config", config)
-        return self.start_imported(name, config, settings)
+        return self.start_imported(name, config, settings, device)
 
-    def start_imported(self, name, config, settings=""):
-        config.write_text(config.read_text() + '\n[blender]\ndevice = "cpu"\n' + settings)
+    def start_imported(self, name, config, settings="", device="cpu"):
+        config.write_text(config.read_text() + f'\n[blender]\ndevice = "{device}"\n' + settings)
         agent = Process(
             f"agent-{name}", self.folder, built("pictor-agent"), "run", "--config", config,
             "--listen", f"127.0.0.1:{free_port()}", "--data", self.folder / f"{name}-data",

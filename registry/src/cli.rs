@@ -5,11 +5,13 @@ mod backup;
 pub mod job;
 mod serve;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use pictor_manual::ManualArgs;
 
 /// Worker setup, task assignment and the earnings ledger of My Workers
 #[derive(Debug, Parser)]
-#[command(name = "pictor-registry", version)]
+#[command(name = "pictor-registry", version = env!("PICTOR_VERSION"))]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -29,6 +31,9 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Print the API as an OpenAPI 3.1 document
     Openapi,
+    /// Write shell completions and man pages to a folder; for those who make packages
+    #[command(hide = true)]
+    Manual(ManualArgs),
 }
 
 /// Runs one command; an error in `anyhow` is for people, and `config::BadConfiguration` among them is exit code 78.
@@ -41,6 +46,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Openapi => {
             println!("{}", crate::openapi().to_pretty_json()?);
             Ok(())
+        }
+        Command::Manual(args) => {
+            let program = Cli::command();
+            pictor_manual::write("pictor-registry", env!("CARGO_PKG_VERSION"), &program, &args)
+                .context("cannot write the manual")
         }
     }
 }

@@ -111,6 +111,10 @@ pub struct Settings {
     #[arg(long, env = "PICTOR_POINTS_PER_HOUR", default_value_t = 1, value_parser = clap::value_parser!(i64).range(0..))]
     pub points_per_hour: i64,
 
+    /// A folder of agent releases, as scripts/release makes it, that agents update themselves from
+    #[arg(long, env = "PICTOR_RELEASES", value_name = "DIR")]
+    pub releases: Option<PathBuf>,
+
     /// The largest scene accepted
     #[arg(long, env = "PICTOR_SCENE_BYTES_MAX", default_value_t = 8 << 30, value_name = "BYTES")]
     pub scene_bytes_max: u64,
@@ -145,6 +149,9 @@ impl Settings {
         }
         if self.smtp_url.as_ref().is_some_and(|url| !matches!(url.scheme(), "smtp" | "smtps")) {
             return Err(BadConfiguration("--smtp-url: write smtps://USER:PASSWORD@HOST:PORT".to_owned()));
+        }
+        if let Some(folder) = self.releases.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(BadConfiguration(format!("--releases: there is no folder {}", folder.display())));
         }
         self.oidc.check()?;
         if self.lease_seconds < 2 * self.heartbeat_seconds {

@@ -41,6 +41,7 @@ pub mod notifications;
 pub mod oidc;
 pub mod payouts;
 pub mod peer;
+pub mod releases;
 pub mod spreadsheet;
 pub mod tasks;
 pub mod tenant;
@@ -88,6 +89,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(notifications::routes())
         .merge(audit::routes())
         .merge(network::routes())
+        .merge(releases::routes())
         .merge(tenant::routes())
 }
 

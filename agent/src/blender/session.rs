@@ -68,6 +68,8 @@ pub enum Event {
     },
     /// A line Blender printed, without control characters.
     Log(String),
+    /// Likewise, of the many that say how far a frame is: worth watching, not worth keeping.
+    Statistics(String),
 }
 
 /// What the driver found. Except for the seconds it is what the process inside says.
@@ -162,7 +164,7 @@ impl Session {
             events,
             log: Log::default(),
             frame: None,
-            _handover: handover,
+            handover: Some(handover),
         };
         let mut session = Session {
             commands: Some(commands),
@@ -337,7 +339,7 @@ struct Supervisor {
     events: mpsc::Sender<Event>,
     log: Log,
     frame: Option<(i32, FrameProgress)>,
-    _handover: Handover,
+    handover: Option<Handover>,
 }
 
 /// Why the supervisor stopped looking.
@@ -367,6 +369,8 @@ impl Supervisor {
             Ending::Failed(error) => error,
             Ending::Stopped => BlenderError::Stopped,
         };
+        // Whoever waits for the end finds the folder given back.
+        self.handover = None;
         let _ = self.replies.try_send(Err(error));
     }
 
@@ -451,6 +455,7 @@ impl Supervisor {
     fn printed(&mut self, text: String) {
         if progress::is_statistics(&text) {
             self.statistics(&text);
+            let _ = self.events.try_send(Event::Statistics(text));
             return;
         }
         self.log.add(&text);

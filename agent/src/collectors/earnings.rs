@@ -133,7 +133,7 @@ impl Earnings {
     }
 
     fn rates(&self, families: &mut Families) {
-        let settings = &self.economics.settings;
+        let settings = self.economics.settings();
         let Some(own) = &settings.currency else { return };
         families.rows(&PRICE, self.economics.price().map(|price| (vec![own.clone()], price)));
         let Some(network) = self.earned.borrow().as_ref().map(|earned| earned.currency.clone()) else {

@@ -14,8 +14,8 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use tokio::sync::watch;
 
 use crate::{
-    config::MetricsConfig, economics::Economics, health::Health, heartbeat::Connection, outbox::Outbox,
-    slots::Slots,
+    config::MetricsConfig, economics::Economics, health::Health, heartbeat::Connection, idle::Idle,
+    outbox::Outbox, slots::Slots,
 };
 
 /// One source of measurements. It has a thread of its own and may block.
@@ -43,6 +43,7 @@ pub struct Sources {
     pub slots: Arc<Slots>,
     pub outbox: Arc<Outbox>,
     pub counters: Arc<render::Counters>,
+    pub idle: Arc<Idle>,
     pub connection: watch::Receiver<Connection>,
     pub earned: watch::Receiver<Option<Earned>>,
     pub economics: Arc<Economics>,
@@ -80,6 +81,7 @@ pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
             slots: sources.slots,
             outbox: sources.outbox,
             counters: sources.counters,
+            idle: sources.idle,
             connection: sources.connection,
             health: sources.health,
         }),

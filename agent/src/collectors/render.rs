@@ -18,6 +18,7 @@ use crate::{
     eta::EtaPoint,
     health::{Health, Status},
     heartbeat::Connection,
+    idle::Idle,
     outbox::Outbox,
     slots::Slots,
 };
@@ -72,7 +73,17 @@ const GPU_BUSY: Family = Family::counter(
     "Time in which the GPU's slot had a task.",
 );
 const OUTBOX: Family = Family::gauge("pictor_outbox_entries", &[], "Results that wait to be sent.");
-pub const FAMILIES: [Family; 19] = [
+const IDLE_RUNNING: Family = Family::gauge(
+    "pictor_idle_workload_running",
+    &["slot"],
+    "Whether the owner's own program runs on the slot's GPU; absent for slots without one.",
+);
+const IDLE_SECONDS: Family = Family::counter(
+    "pictor_idle_workload_seconds_total",
+    &["slot"],
+    "Time in which the owner's own program ran on the slot's GPU.",
+);
+pub const FAMILIES: [Family; 21] = [
     STATUS,
     SLOTS,
     RUNNING,
@@ -92,6 +103,8 @@ pub const FAMILIES: [Family; 19] = [
     SLOT_BUSY,
     GPU_BUSY,
     OUTBOX,
+    IDLE_RUNNING,
+    IDLE_SECONDS,
 ];
 
 /// From a tenth off to ten times off.
@@ -234,6 +247,7 @@ pub struct Render {
     pub slots: Arc<Slots>,
     pub outbox: Arc<Outbox>,
     pub counters: Arc<Counters>,
+    pub idle: Arc<Idle>,
     pub connection: watch::Receiver<Connection>,
     pub health: Arc<Health>,
 }
@@ -344,6 +358,16 @@ impl Collector for Render {
         families.value(&SCENE_BYTES, Some(cached));
         let waiting = float(u64::try_from(self.outbox.entries()).unwrap_or(u64::MAX));
         families.value(&OUTBOX, Some(waiting));
+        let idle = self.idle.counts();
+        let running = |is_running: bool| f64::from(u8::from(is_running));
+        families.rows(
+            &IDLE_RUNNING,
+            idle.iter().map(|count| (vec![count.slot.to_string()], running(count.is_running))),
+        );
+        families.rows(
+            &IDLE_SECONDS,
+            idle.iter().map(|count| (vec![count.slot.to_string()], count.running.as_secs_f64())),
+        );
         Ok(families)
     }
 }

@@ -25,7 +25,6 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// The running totals, kept on disk across restarts.
 #[derive(Debug)]
 pub struct Economics {
-    pub settings: Settings,
     path: PathBuf,
     state: Mutex<State>,
     /// Held from the look at the totals until they are shown: an older file never replaces a newer one.
@@ -34,6 +33,9 @@ pub struct Economics {
 
 #[derive(Debug)]
 struct State {
+    settings: Settings,
+    /// What holds from the next look at the machine on: all that was used until then has the price of its time.
+    next: Option<Settings>,
     meter: Meter,
     advanced: Instant,
     /// What is on disk. Nothing newer is shown: a counter that fell back after a power cut would be taken for one that
@@ -48,18 +50,30 @@ impl Economics {
         let path = data.join("economics.json");
         let totals = read(&path);
         let state = State {
+            settings,
+            next: None,
             meter: Meter::new(totals.clone()),
             advanced: Instant::now(),
             shown: totals,
             tried: None,
             failed: false,
         };
-        Economics { settings, path, state: Mutex::new(state), saving: Mutex::default() }
+        Economics { path, state: Mutex::new(state), saving: Mutex::default() }
+    }
+
+    /// What prices and costs are made of now.
+    pub fn settings(&self) -> Settings {
+        self.lock().settings.clone()
+    }
+
+    /// Other prices, from now on. What was used before them is counted at those of its time.
+    pub fn set(&self, settings: Settings) {
+        self.lock().next = Some(settings);
     }
 
     /// What a kilowatt-hour costs now, on this machine's clock and in its time zone.
     pub fn price(&self) -> Option<f64> {
-        self.settings.price_at(Zoned::now().datetime())
+        self.lock().settings.price_at(Zoned::now().datetime())
     }
 
     /// Counts what was used since the last call, and says what is known for good.
@@ -68,8 +82,11 @@ impl Economics {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(state.advanced);
         state.advanced = now;
-        let price = self.price();
-        state.meter.advance(reading, elapsed, &self.settings, price);
+        let State { meter, settings, next, .. } = &mut *state;
+        meter.advance(reading, elapsed, settings, settings.price_at(Zoned::now().datetime()));
+        if let Some(next) = next.take() {
+            *settings = next;
+        }
         let is_due = state.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= SAVE_INTERVAL);
         drop(state);
         if is_due {
@@ -80,9 +97,10 @@ impl Economics {
 
     /// What electricity has cost so far, for the registry; `None` until a price is known.
     pub fn electricity(&self) -> Option<Electricity> {
-        let currency = self.settings.currency.clone()?;
-        let cost = self.lock().shown.costs.get(&currency)?.electricity?;
-        let exchange = self.settings.exchange.as_ref();
+        let state = self.lock();
+        let currency = state.settings.currency.clone()?;
+        let cost = state.shown.costs.get(&currency)?.electricity?;
+        let exchange = state.settings.exchange.as_ref();
         // Far below what a float holds exactly.
         #[allow(clippy::cast_possible_truncation)]
         let whole = |number: f64| number.round() as i64;
@@ -140,6 +158,37 @@ fn read(path: &Path) -> Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_price_counts_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = |text: &str| toml::from_str::<Table>(text).unwrap().settings().unwrap();
+        let priced = |price: f64| {
+            settings(&format!(
+                "currency = 'EUR'\nprice_per_kwh = {price}\nhost_idle_watts = 0\nhost_busy_watts = 0"
+            ))
+        };
+        let economics = Economics::open(priced(0.30), folder.path());
+        let used = |kwh: f64| {
+            let gpu =
+                GpuReading { uuid: "GPU-1".to_owned(), energy_joules: Some(kwh * 3.6e6), power_watts: None };
+            economics.advance(&Reading { gpus: vec![gpu], ..Reading::default() });
+            economics.save();
+            economics.advance(&Reading::default()).costs
+        };
+        used(1.0);
+        assert!((used(2.0)["EUR"].electricity.unwrap() - 0.30).abs() < 1e-9);
+        economics.set(priced(1.0));
+        let costs = used(3.0);
+        assert!((costs["EUR"].electricity.unwrap() - 0.60).abs() < 1e-9, "used before the change: {costs:?}");
+        assert_eq!(economics.price(), Some(1.0));
+        assert!((used(4.0)["EUR"].electricity.unwrap() - 1.60).abs() < 1e-9);
+        economics.set(settings("currency = 'USD'\nprice_per_kwh = 2.0"));
+        economics.advance(&Reading::default());
+        let costs = used(5.0);
+        assert!((costs["EUR"].electricity.unwrap() - 1.60).abs() < 1e-9, "its sum stands: {costs:?}");
+        assert!(costs["USD"].electricity.unwrap() >= 2.0, "{costs:?}");
+    }
 
     #[test]
     fn totals_survive_and_damage_is_set_aside() {

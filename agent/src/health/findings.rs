@@ -59,10 +59,10 @@ pub fn sandbox(probed: Result<&Sandbox, &str>) -> Finding {
     match probed {
         Ok(found) if found.mode() == sandbox::Mode::Off => Finding::warn(
             Check::Sandbox,
-            "it is off: strangers' scenes run with this user's rights",
-            "write `mode = \"bubblewrap\"` under [sandbox], unless something else isolates this machine",
+            found.describe(),
+            "write `mode = \"auto\"` under [sandbox], unless something else isolates this machine",
         ),
-        Ok(_) => Finding::ok(Check::Sandbox, "bubblewrap holds: a program was run in it"),
+        Ok(found) => Finding::ok(Check::Sandbox, found.describe()),
         Err(reason) => Finding::fail(
             Check::Sandbox,
             reason,

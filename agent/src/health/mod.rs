@@ -39,6 +39,24 @@ impl Check {
         matches!(self, Check::Gpus | Check::GpuFallback | Check::GpuThrottling | Check::GpuXid)
     }
 
+    /// What it looks at, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Check::Config => "Config file",
+            Check::Data => "Data folder",
+            Check::Disk => "Disk",
+            Check::Blender => "Blender",
+            Check::Sandbox => "Sandbox",
+            Check::Gpus => "GPUs",
+            Check::GpuFallback => "GPU used",
+            Check::GpuThrottling => "GPU speed",
+            Check::GpuXid => "GPU errors",
+            Check::Registry => "Registry",
+            Check::Clock => "Clock",
+            Check::Token => "Token",
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Check::Config => "config",

@@ -157,7 +157,7 @@ impl Sources {
                 let sandbox = match tools.sandbox.mode() {
                     // Doctor reminds its owner; here it is as it should be.
                     Mode::Off => Finding::ok(Check::Sandbox, "off, as its owner said"),
-                    Mode::Bubblewrap => findings::sandbox(Ok(&tools.sandbox)),
+                    Mode::Auto | Mode::Bubblewrap | Mode::Landlock => findings::sandbox(Ok(&tools.sandbox)),
                 };
                 vec![blender, sandbox]
             }

@@ -22,10 +22,12 @@ use crate::{
     collectors::render::Counters,
     health::Check,
     heartbeat::Connection,
+    idle::Idle,
     outbox::{Ending, Outbox, sender::Sender},
     readiness::{Readiness, Verdict, disk_shortage},
     registry::{CallError, Registry},
     slots::{Slots, StopSignal},
+    task_log::TaskLogs,
 };
 
 /// The longest that the registry lets an asker wait for work.
@@ -43,8 +45,10 @@ pub struct Runner {
     pub outbox: Arc<Outbox>,
     pub scenes: Arc<SceneCache>,
     pub readiness: Arc<Readiness>,
+    pub idle: Arc<Idle>,
     pub connection: watch::Receiver<Connection>,
     pub counters: Arc<Counters>,
+    pub logs: Arc<TaskLogs>,
     /// Rings the heartbeat.
     pub news: Arc<Notify>,
     pub limits: Limits,

@@ -24,6 +24,7 @@ use crate::{
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
     slots::{Slots, Stop},
+    task_log::TaskLogs,
 };
 
 /// Unread events; Blender does not wait for us to read more.
@@ -56,7 +57,9 @@ impl Runner {
         let attempt = lease.id;
         let output = self.render_folder.join(attempt.to_string());
         let (events, received) = mpsc::channel(EVENTS_MAX);
-        let reader = tokio::spawn(read_events(received, Arc::clone(&self.slots), lease.slot));
+        self.logs.begin(lease.slot, attempt);
+        let (slots, logs) = (Arc::clone(&self.slots), Arc::clone(&self.logs));
+        let reader = tokio::spawn(read_events(received, slots, logs, lease.slot));
         let mut session = None;
         let rendered = tokio::select! {
             biased;
@@ -94,7 +97,9 @@ impl Runner {
         };
         let started = Instant::now();
         let fetching = self.scenes.fetch(&self.registry, lease);
-        let fetched = pictor_telemetry::within(info_span!("scene fetched"), fetching).await;
+        let fetching = pictor_telemetry::within(info_span!("scene fetched"), fetching);
+        // The GPU is the task's alone before Blender starts.
+        let (fetched, ()) = tokio::join!(fetching, self.idle.make_room(lease.slot));
         let scene = fetched.map_err(|error| self.scene_trouble(error))?;
         self.counters.phase(Phase::Fetch, started.elapsed().as_secs_f64());
         DirBuilder::new().recursive(true).mode(0o700).create(output).map_err(|error| {
@@ -302,7 +307,12 @@ fn timed_out(lease: &Lease) -> Trouble {
 }
 
 /// Follows a session's events until it is gone; returns what Blender printed.
-async fn read_events(mut events: mpsc::Receiver<Event>, slots: Arc<Slots>, slot: u32) -> String {
+async fn read_events(
+    mut events: mpsc::Receiver<Event>,
+    slots: Arc<Slots>,
+    logs: Arc<TaskLogs>,
+    slot: u32,
+) -> String {
     let mut log = String::new();
     while let Some(event) = events.recv().await {
         match event {
@@ -311,7 +321,9 @@ async fn read_events(mut events: mpsc::Receiver<Event>, slots: Arc<Slots>, slot:
                     remaining_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
                 slots.frame_progress(slot, ratio, remaining);
             }
+            Event::Statistics(line) => logs.add(slot, &line),
             Event::Log(line) => {
+                logs.add(slot, &line);
                 if log.len() + line.len() < LOG_BYTES_MAX {
                     log.push_str(&line);
                     log.push('\n');

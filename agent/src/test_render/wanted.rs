@@ -20,6 +20,7 @@ use crate::{
     backoff::Backoff,
     blender::Limits,
     config::Config,
+    idle::Idle,
     readiness::{Readiness, Tools, Verdict},
     registry::{CallError, Registry},
     slots::Slots,
@@ -50,6 +51,7 @@ struct Shared {
     registry: Registry,
     slots: Arc<Slots>,
     readiness: Arc<Readiness>,
+    idle: Arc<Idle>,
     /// Rings the heartbeat.
     news: Arc<Notify>,
     limits: Limits,
@@ -67,11 +69,12 @@ impl TestRenders {
         registry: Registry,
         slots: Arc<Slots>,
         readiness: Arc<Readiness>,
+        idle: Arc<Idle>,
         news: Arc<Notify>,
         config: &Config,
     ) -> TestRenders {
         let (limits, folder) = (config.limits.clone(), config.data.join("test-render"));
-        let shared = Arc::new(Shared { registry, slots, readiness, news, limits, folder });
+        let shared = Arc::new(Shared { registry, slots, readiness, idle, news, limits, folder });
         TestRenders { shared, begun: Mutex::default() }
     }
 
@@ -178,6 +181,7 @@ impl Shared {
     ) -> Result<(Figures, Vec<u8>), String> {
         let tools = ready?;
         let device = self.slots.device(slot).cloned().ok_or_else(|| format!("there is no slot {slot}"))?;
+        self.idle.make_room(slot).await;
         let rendering = render(&tools, device, slot, &self.limits, &self.folder);
         match timeout(RENDER_TIMEOUT, rendering).await {
             Ok(rendered) => rendered.map_err(|error| format!("{error:#}")),

@@ -15,8 +15,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Looks until `found` has something, or fails the test.
-pub(crate) async fn wait_for<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub(crate) async fn wait_for<T>(what: &str, found: impl AsyncFnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, found).await
+}
+
+pub(crate) async fn wait_within<T>(
+    patience: Duration,
+    what: &str,
+    mut found: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + patience;
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;

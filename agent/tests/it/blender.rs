@@ -3,10 +3,18 @@
 use std::{
     ffi::OsString,
     fs,
+    io::{BufRead, BufReader},
     net::TcpListener,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{MetadataExt, PermissionsExt, chown},
+            net::{SocketAddr, UnixDatagram, UnixListener},
+            process::CommandExt,
+        },
+    },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -20,6 +28,12 @@ use tokio::sync::mpsc;
 
 const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenes");
 const FRAME_BYTES_MAX: u64 = 1 << 20;
+/// Blender itself reserves files of some 64 MB in memory.
+const FILE_BYTES_MAX: u64 = 128 << 20;
+/// Nobody's: for what has to hold when the agent is an ordinary user.
+const SOMEBODY: u32 = 64_980;
+/// Where the sandbox without namespaces has the output folder open.
+const OUTPUT_NUMBER: u32 = 102;
 
 /// A folder of one test with Blender, the sandbox and room for scenes and output.
 struct Bench {
@@ -30,13 +44,17 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Bench {
+        Bench::with(settings(Mode::Bubblewrap)).await
+    }
+
+    async fn with(settings: Settings) -> Bench {
         let places = Places { search_path: std::env::var_os("PATH"), ..Places::default() };
         let detection = detect(&places).await;
         let blender = detection.installed.into_iter().next();
         let blender = blender.expect("these tests need Blender: scripts/test installs it");
-        let agent = PathBuf::from(env!("CARGO_BIN_EXE_pictor-agent"));
-        let sandbox = Sandbox::probe(Settings::new(Mode::Bubblewrap, agent)).await;
-        let sandbox = sandbox.expect("these tests need bubblewrap: scripts/test installs it");
+        let sandbox = Sandbox::probe(settings).await;
+        let sandbox =
+            sandbox.expect("these tests need bubblewrap, which scripts/test installs, and Landlock");
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("output")).expect("a new folder");
         Bench { blender, sandbox, folder }
@@ -79,6 +97,10 @@ impl Bench {
     }
 }
 
+fn settings(mode: Mode) -> Settings {
+    Settings::new(mode, PathBuf::from(env!("CARGO_BIN_EXE_pictor-agent")))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_render_says_what_it_took() {
     let Bench { blender, sandbox, folder } = Bench::new().await;
@@ -104,6 +126,9 @@ fn sandboxed_processes(folder: &Path) -> Vec<String> {
     let inside = processes.filter(|path| {
         fs::read_to_string(path.join("mountinfo")).is_ok_and(|mounts| mounts.contains(&name))
             || fs::read(path.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&name))
+            || (!path.ends_with(std::process::id().to_string())
+                && fs::read_link(path.join(format!("fd/{OUTPUT_NUMBER}")))
+                    .is_ok_and(|open| open.to_string_lossy().contains(&name)))
     });
     inside.map(|path| path.display().to_string()).collect()
 }
@@ -122,7 +147,15 @@ async fn poll(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn renders_frames_of_one_scene_in_one_process() {
-    let bench = Bench::new().await;
+    renders(Bench::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renders_frames_of_one_scene_in_one_process_without_namespaces() {
+    renders(Bench::with(settings(Mode::Landlock)).await).await;
+}
+
+async fn renders(bench: Bench) {
     let scene = bench.scene("cube.py", "writer");
     // As a cache may keep it: the sandbox's user can read it all the same.
     fs::set_permissions(&scene, fs::Permissions::from_mode(0o600)).unwrap();
@@ -199,7 +232,15 @@ async fn first_frame_error(bench: &Bench, scene: &Path, limits: Limits) -> Blend
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_end_it() {
-    let bench = Bench::new().await;
+    limits_hold(Bench::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_end_it_without_namespaces() {
+    limits_hold(Bench::with(settings(Mode::Landlock)).await).await;
+}
+
+async fn limits_hold(bench: Bench) {
     let scene = bench.scene("cube.py", "endless");
     let limits = Limits { memory_bytes: Some(20 << 20), ..Limits::default() };
     let error = first_frame_error(&bench, &scene, limits).await;
@@ -218,13 +259,28 @@ async fn limits_end_it() {
     let error = first_frame_error(&bench, &scene, limits).await;
     assert!(matches!(error, BlenderError::Limit(Breach::FileSize { limit_bytes: 100 })), "{error}");
 
+    if bench.sandbox.mode() == Mode::Landlock {
+        // Its scratch folder counts: there is nothing else yet.
+        let limits = Limits { output_bytes: 100, ..Limits::default() };
+        let error = first_frame_error(&bench, &scene, limits).await;
+        assert!(matches!(error, BlenderError::Limit(Breach::Output { limit_bytes: 100, .. })), "{error}");
+    }
+
     let gone = poll(Duration::from_secs(5), || sandboxed_processes(bench.folder.path()).is_empty()).await;
     assert!(gone, "{:?}", sandboxed_processes(bench.folder.path()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_in_the_middle_of_a_frame() {
-    let bench = Bench::new().await;
+    stops(Bench::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_in_the_middle_of_a_frame_without_namespaces() {
+    stops(Bench::with(settings(Mode::Landlock)).await).await;
+}
+
+async fn stops(bench: Bench) {
     let scene = bench.scene("cube.py", "endless");
     for gently in [true, false] {
         let (mut session, mut events) = bench.start(&scene, Limits::default()).await.unwrap();
@@ -254,18 +310,82 @@ async fn stops_in_the_middle_of_a_frame() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_scene_runs_and_gets_nothing() {
-    let bench = Bench::new().await;
-    let canary = bench.folder.path().join("canary");
+    hostile(Bench::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_scene_runs_and_gets_nothing_without_namespaces() {
+    hostile(Bench::with(settings(Mode::Landlock)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_scene_runs_and_gets_nothing_with_the_oldest_landlock() {
+    hostile(Bench::with(Settings { landlock_abi: 1, ..settings(Mode::Landlock) }).await).await;
+}
+
+/// The three above once more, as a user like any other, which is also the user that the scene runs as.
+#[test]
+fn an_ordinary_user_gives_a_hostile_scene_nothing_either() {
+    let Some(folder) = somebodys_folder() else { return };
+    let run = Command::new(std::env::current_exe().unwrap())
+        .args(["--test-threads", "1", "blender::a_hostile_scene_runs_and_gets_nothing"])
+        .env("TMPDIR", folder.path())
+        .env("HOME", folder.path())
+        .uid(SOMEBODY)
+        .gid(SOMEBODY)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && printed.contains("3 passed"), "{printed}");
+}
+
+/// None where nobody else can be, or where others cannot reach this build.
+fn somebodys_folder() -> Option<tempfile::TempDir> {
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let is_open = |path: &Path| {
+        path.ancestors().all(|folder| fs::metadata(folder).unwrap().permissions().mode() & 0o001 != 0)
+    };
+    let program = std::env::current_exe().unwrap();
+    if !is_root || !is_open(&program) || !is_open(Path::new(env!("CARGO_BIN_EXE_pictor-agent"))) {
+        eprintln!(
+            "NOT TRIED as an ordinary user: this is no root, or others cannot run {}",
+            program.display()
+        );
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    chown(folder.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    Some(folder)
+}
+
+async fn hostile(bench: Bench) {
+    let folder = bench.folder.path();
+    let canary = folder.join("canary");
     fs::write(&canary, "secret").unwrap();
     fs::set_permissions(&canary, fs::Permissions::from_mode(0o644)).unwrap();
+    let before = fs::metadata(&canary).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
+    let local = UnixListener::bind(folder.join("socket")).unwrap();
+    fs::set_permissions(folder.join("socket"), fs::Permissions::from_mode(0o777)).unwrap();
+    local.set_nonblocking(true).unwrap();
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    let unnamed = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    unnamed.set_nonblocking(true).unwrap();
+    let datagrams = SocketAddr::from_abstract_name(format!("{name}-d")).unwrap();
+    let datagrams = UnixDatagram::bind_addr(&datagrams).unwrap();
+    datagrams.set_nonblocking(true).unwrap();
+    let is_alone = bench.sandbox.mode() == Mode::Landlock;
     let attack = fs::read_to_string(Path::new(SCENES).join("attack.py")).unwrap();
     let attack = attack
         .replace("@CANARY@", canary.to_str().unwrap())
-        .replace("@FOLDER@", bench.folder.path().to_str().unwrap())
+        .replace("@FOLDER@", folder.to_str().unwrap())
+        .replace("@ABSTRACT@", &name)
+        .replace("@AGENT@", env!("CARGO_BIN_EXE_pictor-agent"))
+        .replace("@PID@", &std::process::id().to_string())
+        .replace("@MODE@", if is_alone { "landlock" } else { "bubblewrap" })
         .replace("@PORT@", &listener.local_addr().unwrap().port().to_string());
-    let module = bench.folder.path().join("attack.py");
+    let module = folder.join("attack.py");
     fs::write(&module, attack).unwrap();
     let scene = bench.scene("hostile.py", module.to_str().unwrap());
 
@@ -273,16 +393,35 @@ async fn a_hostile_scene_runs_and_gets_nothing() {
     let (mut session, _events) = bench.start(&scene, Limits::default()).await.unwrap();
     session.render(1, None).await.unwrap();
     session.stop().await;
-    let report = bench.output().join("attack.json");
-    assert!(!report.exists(), "the driver left Freestyle on");
+    assert!(!bench.output().join("attack.json").exists(), "the driver left Freestyle on");
 
-    // Without it, so that only the operating system stands in the way.
-    let limits = Limits { processes: 300, ..Limits::default() };
-    let output = bench.output();
-    let driver = bench.folder.path().join("canary");
+    let report = run_undriven(&bench, &scene);
+    assert_eq!(report["got"], serde_json::json!({}), "{report}");
+    let refused = report["refused"].as_object().unwrap().len();
+    assert_eq!(refused, if is_alone { 56 } else { 50 }, "{report}");
+    assert_eq!(report["seccomp"], "2");
+    assert_eq!(report["processes"], 300);
+    assert_ne!(report["uid"], 0);
+    assert!(listener.accept().is_err(), "it reached a socket outside");
+    assert!(local.accept().is_err() && unnamed.accept().is_err(), "it reached a local socket");
+    assert!(datagrams.recv(&mut [0]).is_err(), "it sent something to a local socket");
+    assert!(!folder.join("canary.stolen").exists());
+    let after = fs::metadata(&canary).unwrap();
+    assert_eq!(fs::read_to_string(&canary).unwrap(), "secret");
+    assert_eq!((after.mode(), after.mtime_nsec()), (before.mode(), before.mtime_nsec()));
+    let left: Vec<_> =
+        fs::read_dir(bench.output()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.contains(&".scratch".into()), "{left:?}");
+}
+
+/// Renders without the driver, so that only the operating system stands in the way, and returns what a scene reports.
+fn run_undriven(bench: &Bench, scene: &Path) -> serde_json::Value {
+    let limits = Limits { processes: 300, file_bytes: FILE_BYTES_MAX, ..Limits::default() };
+    let (output, driver) = (bench.output(), bench.folder.path().join("driver"));
+    fs::write(&driver, "").unwrap();
     let confinement = Confinement {
         blender: &bench.blender.path,
-        scene: &scene,
+        scene,
         driver: &driver,
         output: &output,
         device: &Device::Cpu,
@@ -291,21 +430,61 @@ async fn a_hostile_scene_runs_and_gets_nothing() {
     };
     let view = bench.sandbox.view(&confinement);
     let mut arguments: Vec<OsString> = ["-b", "--factory-startup", "-Y"].map(OsString::from).into();
-    arguments.extend([view.scene.into(), "-o".into(), "/output/f_".into(), "-f".into(), "1".into()]);
+    arguments.extend([
+        view.scene.into(),
+        "-o".into(),
+        view.output.join("f_").into(),
+        "-f".into(),
+        "1".into(),
+    ]);
     let handover = bench.sandbox.hand_over(&confinement).unwrap();
     let run = bench.sandbox.command(&confinement, &bench.blender.path, &arguments).output().unwrap();
     drop(handover);
     let printed = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
-    let report =
-        fs::read_to_string(&report).unwrap_or_else(|error| panic!("it did not run ({error}): {printed}"));
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["got"], serde_json::json!({}), "{report}");
-    assert_eq!(report["refused"].as_object().unwrap().len(), 21, "{report}");
-    assert_eq!(report["seccomp"], "2");
-    assert_eq!(report["processes"], 300);
-    assert_ne!(report["uid"], 0);
-    assert!(listener.accept().is_err(), "it reached a socket outside");
-    assert!(!bench.folder.path().join("canary.stolen").exists());
+    let report = fs::read_to_string(output.join("attack.json"));
+    let report = report.unwrap_or_else(|error| panic!("it did not run ({error}, {}): {printed}", run.status));
+    serde_json::from_str(&report).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_namespaces_it_ends_with_the_agent() {
+    let bench = Bench::with(settings(Mode::Landlock)).await;
+    let (output, scene) = (bench.output(), bench.folder.path().join("scene"));
+    fs::write(&scene, "").unwrap();
+    let confinement = Confinement {
+        blender: &bench.blender.path,
+        scene: &scene,
+        driver: &scene,
+        output: &output,
+        device: &Device::Cpu,
+        slot: 4,
+        limits: &Limits::default(),
+    };
+    let _handover = bench.sandbox.hand_over(&confinement).unwrap();
+    let confined = bench.sandbox.command(&confinement, Path::new("/usr/bin/sleep"), &["60".into()]);
+    // In place of the agent, a shell that starts it.
+    let own = std::process::id().to_string();
+    let arguments = confined
+        .get_args()
+        .map(|argument| if argument == own.as_str() { "@".into() } else { argument.into() });
+    let arguments: Vec<OsString> = arguments.collect();
+    let script =
+        r#"for word do shift; [ "$word" != @ ] || word=$$; set -- "$@" "$word"; done; "$@" & echo $!; wait"#;
+    let mut agent = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(confined.get_program())
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let process = PathBuf::from("/proc").join(line.trim());
+    let is_asleep = || fs::read_link(process.join("exe")).is_ok_and(|exe| exe.ends_with("sleep"));
+    assert!(poll(Duration::from_secs(20), is_asleep).await, "it was not started");
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(poll(Duration::from_secs(5), || !is_asleep()).await, "it outlived the agent");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,10 @@ use pictor_protocol::{
 };
 use sha2::{Digest, Sha256};
 
-use super::agent::TOKEN;
+use super::{
+    agent::TOKEN,
+    update::{self, Releases},
+};
 
 #[derive(Default)]
 pub(crate) struct Books {
@@ -51,11 +54,14 @@ pub(crate) struct Books {
     pub(crate) test_frames: BTreeMap<u32, Vec<u8>>,
     /// The machines that traded the key.
     pub(crate) enrolled: Vec<EnrolRequest>,
+    pub(crate) releases: Releases,
+    /// The agent's version that is answered nothing but that the registry is not well.
+    pub(crate) is_away_from: Option<String>,
 }
 
 pub(crate) const ENROLMENT_KEY: &str = "test-key";
 
-type Shared = Arc<Mutex<Books>>;
+pub(crate) type Shared = Arc<Mutex<Books>>;
 
 pub(crate) struct Registry {
     pub(crate) books: Shared,
@@ -86,6 +92,7 @@ impl Registry {
         let routes = Router::new()
             .nest("/base/v1/agent", agent)
             .route("/base/healthz", get(|| async { "ok" }))
+            .route("/base/v1/releases/agent/{file}", get(update::serve).with_state(Arc::clone(&books)))
             .route("/base/v1/agent/enrol", post(enrol).with_state(Arc::clone(&books)));
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Registry { books, address, server }
@@ -168,6 +175,11 @@ async fn authorize(State(books): State<Shared>, request: Request, next: Next) ->
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if bearer != Some(&format!("Bearer {TOKEN}")) || books.lock().unwrap().refuses_token {
         return problem(StatusCode::UNAUTHORIZED, "unauthorized");
+    }
+    let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let away = books.lock().unwrap().is_away_from.as_ref().map(|version| format!("pictor-agent/{version}"));
+    if away.is_some() && agent == away.as_deref() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
     }
     next.run(request).await
 }

@@ -17,6 +17,8 @@ mod poll;
 mod process;
 mod process_tree;
 mod prometheus;
+mod rename;
 mod rightly_empty;
 mod scenes;
 mod traces;
+mod update;

@@ -294,7 +294,17 @@ impl Network {
 impl Machine {
     /// `pictor-agent SUBCOMMAND` with this machine's places.
     pub(crate) fn command(&self, subcommand: &str, options: &[&str]) -> std::process::Command {
-        let mut agent = command(&built("pictor-agent"), [subcommand, "--listen", &self.listen]);
+        self.command_of(&built("pictor-agent"), subcommand, options)
+    }
+
+    /// The same of another agent's program.
+    pub(crate) fn command_of(
+        &self,
+        program: &Path,
+        subcommand: &str,
+        options: &[&str],
+    ) -> std::process::Command {
+        let mut agent = command(program, [subcommand, "--listen", &self.listen]);
         agent.arg("--config").arg(&self.config).arg("--data").arg(&self.data).args(options);
         agent
     }

@@ -32,6 +32,10 @@ impl SlotReason {
     pub const PAUSED_BY_CONSOLE: &str = "paused_by_console";
     /// As above: it finishes its task and takes no other.
     pub const DRAINED_BY_CONSOLE: &str = "drained_by_console";
+    /// The machine's owner paused it there: the console cannot resume it.
+    pub const PAUSED_HERE: &str = "paused_here";
+    /// As above: it finishes its task and takes no other.
+    pub const DRAINED_HERE: &str = "drained_here";
     /// It is wanted again, and its agent hears so with its next heartbeat.
     pub const ABOUT_TO_RESUME: &str = "about_to_resume";
 
@@ -45,6 +49,15 @@ impl SlotReason {
             DesiredState::Active => None,
             DesiredState::Paused => Some(SlotReason::new(SlotReason::PAUSED_BY_CONSOLE, None)),
             DesiredState::Draining => Some(SlotReason::new(SlotReason::DRAINED_BY_CONSOLE, None)),
+        }
+    }
+
+    /// What a pause of this kind on the machine itself is called; nothing for `active`.
+    pub fn of_machine(desired: DesiredState) -> Option<SlotReason> {
+        match desired {
+            DesiredState::Active => None,
+            DesiredState::Paused => Some(SlotReason::new(SlotReason::PAUSED_HERE, None)),
+            DesiredState::Draining => Some(SlotReason::new(SlotReason::DRAINED_HERE, None)),
         }
     }
 

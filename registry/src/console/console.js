@@ -29,6 +29,10 @@ function watch() {
   if (!live || document.hidden) return;
   source = new EventSource(live);
   source.onmessage = write;
+  source.onopen = () => document.dispatchEvent(new CustomEvent("heard"));
+  source.onerror = ({ target }) => document.dispatchEvent(new CustomEvent("lost", { detail: target.readyState }));
+  // Some pages' streams bring lines of logs besides.
+  source.addEventListener("log", (event) => document.dispatchEvent(new CustomEvent("log", { detail: JSON.parse(event.data) })));
 }
 
 // <time data-ages>: "3 min ago" goes on by itself.
@@ -76,7 +80,8 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-watch();
+// When all scripts have run: what they listen for may come at once.
+document.addEventListener("DOMContentLoaded", watch);
 document.addEventListener("visibilitychange", watch);
 addEventListener("pagehide", () => source?.close());
 addEventListener("pageshow", (event) => { if (event.persisted) watch(); });

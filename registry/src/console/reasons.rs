@@ -26,6 +26,15 @@ pub(super) fn sentence(reason: &SlotReason, status: SlotStatus) -> String {
             "Draining, from the console: it finishes its task and takes no other.".to_owned()
         }
         SlotReason::DRAINED_BY_CONSOLE => "Drained from the console: it takes no tasks.".to_owned(),
+        SlotReason::PAUSED_HERE => {
+            "Paused on the machine, where it can be resumed: in its worker app.".to_owned()
+        }
+        SlotReason::DRAINED_HERE if is_busy => {
+            "Draining, from the machine's worker app: it finishes its task and takes no other.".to_owned()
+        }
+        SlotReason::DRAINED_HERE => {
+            "Drained on the machine, where it can be resumed: in its worker app.".to_owned()
+        }
         SlotReason::ABOUT_TO_RESUME => "Resumes with its next heartbeat.".to_owned(),
         // The agent's own words.
         words => match words.strip_prefix("health ").and_then(|words| words.split_once(": ")) {

@@ -211,11 +211,15 @@ impl SetupPage {
         self.config_name.trim_end_matches(".toml")
     }
 
+    fn open_command(&self) -> String {
+        format!("pictor-agent app ~/Downloads/{}", self.config_name)
+    }
+
     fn place_command(&self) -> String {
         format!(
-            "sudo install -D --owner 10001 --mode 600 ~/Downloads/{} /srv/{}/worker.toml",
-            self.config_name,
-            self.container()
+            "docker run --rm --interactive --volume {}:/data pictor-agent \\\n  import /dev/stdin <~/Downloads/{}",
+            self.container(),
+            self.config_name
         )
     }
 
@@ -224,17 +228,12 @@ impl SetupPage {
         let network = if self.is_local { "--network host " } else { "" };
         format!(
             "docker run --detach --name {name} --restart unless-stopped --stop-timeout 30 {network}\\\n  \
-             --security-opt seccomp=unconfined --security-opt apparmor=unconfined \\\n  \
-             --security-opt systempaths=unconfined \\\n  \
-             --volume /srv/{name}:/worker --volume {name}:/data pictor-agent"
+             --cap-drop ALL --security-opt no-new-privileges --volume {name}:/data pictor-agent"
         )
     }
 
     fn check_command(&self) -> String {
-        format!(
-            "docker exec {} pictor-agent doctor --config /worker/worker.toml --data /data",
-            self.container()
-        )
+        format!("docker exec {} pictor-agent doctor", self.container())
     }
 }
 

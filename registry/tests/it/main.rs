@@ -28,6 +28,7 @@ mod notifications;
 mod oidc;
 mod openapi;
 mod payouts;
+mod releases;
 mod sessions;
 mod slots;
 mod summary;

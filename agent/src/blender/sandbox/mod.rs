@@ -1,11 +1,14 @@
-//! Isolation by the operating system: bubblewrap makes the mounts and namespaces, [`inner`] does the rest.
+//! Isolation by the operating system: bubblewrap makes the mounts and namespaces, [`inner`] does the rest. Where
+//! namespaces are refused, as in a default container, it does all of it: [`without_namespaces`].
 
 mod inner;
 mod syscalls;
+mod without_namespaces;
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
+    fmt::Write,
+    fs::{self, File},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
@@ -13,9 +16,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::OFlags;
+use rustix::{
+    fs::{AtFlags, Gid, Mode as Permission, OFlags, Uid, chownat, mkdirat},
+    process::{DumpableBehavior, set_dumpable_behavior},
+};
 
 pub use inner::{InnerArgs, run_inner};
+use without_namespaces as without;
 
 use super::{command::Device, watch::Limits};
 
@@ -27,8 +34,18 @@ const READABLE_INSIDE: [&str; 4] = ["/usr", "/etc", "/proc", "/pictor"];
 const WRITABLE_INSIDE: [&str; 2] = [OUTPUT_INSIDE, "/tmp"];
 
 /// What programs need of `/etc`: library paths, fonts, where graphics drivers are.
-const ETC: [&str; 7] =
-    ["alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "glvnd", "OpenCL"];
+const ETC: [&str; 7] = [
+    "/etc/alternatives",
+    "/etc/fonts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/glvnd",
+    "/etc/OpenCL",
+];
+
+/// The newest Landlock that we know how to use.
+const LANDLOCK_ABI: i32 = 6;
 
 /// Of `/tmp` inside: it lives in memory, and no process's resident set shows it.
 const SCRATCH_BYTES: u64 = 1 << 30;
@@ -41,8 +58,12 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
+    /// Bubblewrap, or Landlock where the system refuses namespaces.
     #[default]
+    Auto,
     Bubblewrap,
+    /// Landlock and seccomp alone, without namespaces.
+    Landlock,
     /// Only if the machine's owner writes it.
     Off,
 }
@@ -57,11 +78,14 @@ pub struct Settings {
     pub agent: PathBuf,
     /// See [`FIRST_IDENTITY`].
     pub first_identity: u32,
+    /// As if the kernel's Landlock were no newer.
+    pub landlock_abi: i32,
 }
 
 impl Settings {
     pub fn new(mode: Mode, agent: PathBuf) -> Self {
-        Self { mode, bubblewrap: "bwrap".into(), agent, first_identity: FIRST_IDENTITY }
+        let (bubblewrap, first_identity) = ("bwrap".into(), FIRST_IDENTITY);
+        Self { mode, bubblewrap, agent, first_identity, landlock_abi: LANDLOCK_ABI }
     }
 }
 
@@ -74,10 +98,17 @@ pub enum SandboxError {
     TooOld { said: String },
     #[error(
         "{said}: this system does not let bubblewrap make namespaces. Ubuntu 24.04: give bwrap an AppArmor profile \
-         with `userns,`; older Debian: `sysctl kernel.unprivileged_userns_clone=1`; in a container: allow user \
-         namespaces there, or isolate by the container and write `mode = \"off\"` under `[sandbox]`"
+         with `userns,`; older Debian: `sysctl kernel.unprivileged_userns_clone=1`; in a container, and where neither \
+         can be: write `mode = \"landlock\"` under `[sandbox]`"
     )]
     NoNamespaces { said: String },
+    #[error("{0}; nor can Landlock do without them here: {1}")]
+    NeitherHolds(Box<SandboxError>, Box<SandboxError>),
+    #[error(
+        "this kernel has no Landlock: that came with Linux 5.13, and can be left out of the `lsm=` that the kernel is \
+         started with. Start a kernel that has it, or install bubblewrap and write `mode = \"bubblewrap\"` under `[sandbox]`"
+    )]
+    NoLandlock,
     #[error(
         "{path} can be executed by its owner alone, and the sandbox runs it as an unprivileged user: \
          run `chmod 755 {path}`"
@@ -97,6 +128,8 @@ pub struct Sandbox {
     settings: Settings,
     /// Further user namespaces are refused by bubblewrap too, not by our filter alone.
     disable_userns: bool,
+    /// Why there are no namespaces, where they were tried.
+    refused: Option<String>,
 }
 
 /// What one confined program gets to see.
@@ -124,33 +157,85 @@ pub struct View {
 impl Sandbox {
     /// Runs a program in the sandbox, with every check of the inner step. A machine where this fails takes no tasks.
     pub async fn probe(settings: Settings) -> Result<Sandbox, SandboxError> {
-        let mut sandbox = Sandbox { settings, disable_userns: !is_root() };
-        if sandbox.settings.mode == Mode::Off {
-            return Ok(sandbox);
+        let mode = settings.mode;
+        if mode != Mode::Off
+            && is_root()
+            && fs::metadata(&settings.agent)?.permissions().mode() & 0o005 != 0o005
+        {
+            return Err(SandboxError::NotExecutable { path: settings.agent.display().to_string() });
         }
-        if is_root() && std::fs::metadata(&sandbox.settings.agent)?.permissions().mode() & 0o005 != 0o005 {
-            return Err(SandboxError::NotExecutable { path: sandbox.settings.agent.display().to_string() });
+        let sandbox = Sandbox { settings, disable_userns: !is_root(), refused: None };
+        match mode {
+            Mode::Off => Ok(sandbox),
+            Mode::Bubblewrap => sandbox.with_bubblewrap().await,
+            Mode::Landlock => sandbox.with_landlock().await,
+            Mode::Auto => match sandbox.clone().with_bubblewrap().await {
+                Err(SandboxError::NoNamespaces { said }) => {
+                    let without = Sandbox { refused: Some(said.clone()), ..sandbox };
+                    without.with_landlock().await.map_err(|error| {
+                        SandboxError::NeitherHolds(SandboxError::NoNamespaces { said }.into(), error.into())
+                    })
+                }
+                result => result,
+            },
         }
-        match sandbox.try_out().await {
+    }
+
+    async fn with_bubblewrap(mut self) -> Result<Sandbox, SandboxError> {
+        self.settings.mode = Mode::Bubblewrap;
+        match self.try_out().await {
             // Where /proc/sys is read-only (containers), bubblewrap cannot do this part.
-            Err(SandboxError::NoNamespaces { .. } | SandboxError::Fails { .. }) if sandbox.disable_userns => {
-                sandbox.disable_userns = false;
-                sandbox.try_out().await?;
+            Err(SandboxError::NoNamespaces { .. } | SandboxError::Fails { .. }) if self.disable_userns => {
+                self.disable_userns = false;
+                self.try_out().await?;
             }
             result => result?,
         }
-        Ok(sandbox)
+        Ok(self)
     }
 
+    async fn with_landlock(mut self) -> Result<Sandbox, SandboxError> {
+        self.settings.mode = Mode::Landlock;
+        let abi = without::landlock_abi().ok_or(SandboxError::NoLandlock)?;
+        self.settings.landlock_abi = abi.min(self.settings.landlock_abi);
+        if !is_root() {
+            // Scenes run as our own user: what the kernel shows of us in /proc becomes root's alone.
+            set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
+        }
+        self.try_out().await?;
+        Ok(self)
+    }
+
+    /// What isolates, and never [`Mode::Auto`].
     pub fn mode(&self) -> Mode {
         self.settings.mode
+    }
+
+    /// What isolates, and what it does without, in words.
+    pub fn describe(&self) -> String {
+        match self.settings.mode {
+            Mode::Off => "it is off: strangers' scenes run with this user's rights".to_owned(),
+            Mode::Auto | Mode::Bubblewrap => "bubblewrap holds: a program was run in it".to_owned(),
+            Mode::Landlock => {
+                let abi = self.settings.landlock_abi;
+                let mut text = format!(
+                    "Landlock (version {abi}) and seccomp hold without bubblewrap: a program was run in them"
+                );
+                if let Some(said) = &self.refused {
+                    // Writing to a String does not fail.
+                    let _ = write!(text, ". Namespaces are refused here ({said})");
+                }
+                let user = if is_root() { "" } else { " and runs as the agent's own user" };
+                text + ". A scene can tell which files there are, reads none of them" + user
+            }
+        }
     }
 
     async fn try_out(&self) -> Result<(), SandboxError> {
         let folder = tempfile::tempdir()?;
         let (scene, output) = (folder.path().join("scene"), folder.path().join("output"));
-        std::fs::write(&scene, "")?;
-        std::fs::create_dir(&output)?;
+        fs::write(&scene, "")?;
+        fs::create_dir(&output)?;
         let program = Path::new("/usr/bin/true");
         let confinement = Confinement {
             blender: program,
@@ -167,9 +252,12 @@ impl Sandbox {
         let output = tokio::time::timeout(PROBE_TIMEOUT, running)
             .await
             .map_err(|_| SandboxError::Hangs)?
-            .map_err(|source| SandboxError::NotInstalled {
-                program: self.settings.bubblewrap.display().to_string(),
-                source,
+            .map_err(|source| match self.settings.mode {
+                Mode::Landlock => SandboxError::Io(source),
+                Mode::Auto | Mode::Bubblewrap | Mode::Off => SandboxError::NotInstalled {
+                    program: self.settings.bubblewrap.display().to_string(),
+                    source,
+                },
             })?;
         if output.status.success() {
             return Ok(());
@@ -187,10 +275,15 @@ impl Sandbox {
 
     pub fn view(&self, confinement: &Confinement<'_>) -> View {
         match self.settings.mode {
-            Mode::Bubblewrap => View {
+            Mode::Auto | Mode::Bubblewrap => View {
                 scene: SCENE_INSIDE.into(),
                 driver: DRIVER_INSIDE.into(),
                 output: OUTPUT_INSIDE.into(),
+            },
+            Mode::Landlock => View {
+                scene: without::SCENE.into(),
+                driver: without::DRIVER.into(),
+                output: without::OUTPUT.into(),
             },
             Mode::Off => View {
                 scene: confinement.scene.into(),
@@ -202,50 +295,82 @@ impl Sandbox {
 
     /// The user a slot renders as: another one only when we are root.
     fn identity(&self, slot: u32) -> Option<u32> {
-        let wanted = self.settings.mode == Mode::Bubblewrap && is_root();
+        let wanted = self.settings.mode != Mode::Off && is_root();
         wanted.then(|| self.settings.first_identity.saturating_add(slot))
     }
 
     /// Lets the sandbox's user read what it is given and write the output folder, until the guard is dropped.
     pub fn hand_over(&self, confinement: &Confinement<'_>) -> io::Result<Handover> {
-        let Some(identity) = self.identity(confinement.slot) else { return Ok(Handover { folder: None }) };
-        // The folders above may be closed to everybody else: only the files themselves are mounted.
+        let identity = self.identity(confinement.slot);
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+        let folder = File::options().read(true).custom_flags(flags).open(confinement.output)?;
+        let mut handover = Handover { folder: None, scratch: None };
+        if self.settings.mode == Mode::Landlock {
+            mkdirat(&folder, without::SCRATCH, Permission::RWXU)?;
+            handover.scratch = Some(confinement.output.join(without::SCRATCH));
+        }
+        let Some(identity) = identity else { return Ok(handover) };
+        // The folders above may be closed to everybody else: only the files themselves are mounted, or handed on open.
         for path in [confinement.scene, confinement.driver] {
             let file = File::open(path)?;
             let mode = file.metadata()?.mode();
             if mode & 0o004 == 0 {
-                file.set_permissions(std::fs::Permissions::from_mode((mode | 0o044) & 0o7777))?;
+                file.set_permissions(fs::Permissions::from_mode((mode | 0o044) & 0o7777))?;
             }
         }
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-        let folder = File::options().read(true).custom_flags(flags).open(confinement.output)?;
+        if handover.scratch.is_some() {
+            let (user, group) = (Uid::from_raw(identity), Gid::from_raw(identity));
+            chownat(&folder, without::SCRATCH, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
         fchown(&folder, Some(identity), Some(identity))?;
-        Ok(Handover { folder: Some(folder) })
+        handover.folder = Some(folder);
+        Ok(handover)
     }
 
     /// `program` with `arguments`, confined. The mode `off` confines nothing but the environment.
     pub fn command(&self, confinement: &Confinement<'_>, program: &Path, arguments: &[OsString]) -> Command {
-        let environment = environment(confinement.device);
+        let scratch = if self.settings.mode == Mode::Landlock { without::SCRATCH_INSIDE } else { "/tmp" };
+        let environment = environment(confinement.device, scratch);
         let mut command = match self.settings.mode {
             Mode::Off => {
                 let mut command = Command::new(program);
                 command.current_dir("/");
                 command
             }
-            Mode::Bubblewrap => {
+            Mode::Landlock => {
+                let mut command = Command::new(&self.settings.agent);
+                command.arg("sandbox").args(self.inner_step(confinement));
+                command.args(self.without_namespaces(confinement)).arg("--").arg(program).current_dir("/");
+                command
+            }
+            Mode::Auto | Mode::Bubblewrap => {
                 let mut command = Command::new(&self.settings.bubblewrap);
                 command.args(self.mounts(confinement));
                 for (name, value) in &environment {
                     command.arg("--setenv").arg(name).arg(value);
                 }
-                command.arg("--").args(self.inner_step(confinement)).arg("--").arg(program);
+                command.args(["--", AGENT_INSIDE, "sandbox"]);
+                command.args(self.inner_step(confinement)).arg("--").arg(program);
                 command
             }
         };
         // Nothing of the agent's environment, where secrets may be.
         command.args(arguments).env_clear().envs(environment);
         command
+    }
+
+    fn without_namespaces(&self, confinement: &Confinement<'_>) -> Vec<OsString> {
+        let mut inner = Arguments(Vec::new());
+        inner.add(["--without-namespaces-under", &std::process::id().to_string()]);
+        inner.add(["--landlock-abi", &self.settings.landlock_abi.to_string()]);
+        for path in [confinement.scene, confinement.driver, confinement.output] {
+            inner.0.extend(["--open".into(), path.into()]);
+        }
+        for node in device_nodes(confinement.device) {
+            inner.add(["--device", &node]);
+        }
+        inner.0
     }
 
     fn mounts(&self, confinement: &Confinement<'_>) -> Vec<OsString> {
@@ -268,11 +393,8 @@ impl Sandbox {
         bubblewrap.system();
         let scratch = SCRATCH_BYTES.to_string();
         bubblewrap.add(["--proc", "/proc", "--dev", "/dev"]);
-        if let Device::Gpu { minor, .. } = confinement.device {
-            for node in ["nvidiactl".to_owned(), "nvidia-uvm".to_owned(), format!("nvidia{minor}")] {
-                let node = format!("/dev/{node}");
-                bubblewrap.add(["--dev-bind-try", &node, &node]);
-            }
+        for node in device_nodes(confinement.device) {
+            bubblewrap.add(["--dev-bind-try", &node, &node]);
         }
         bubblewrap.add(["--perms", "1777", "--size", &scratch, "--tmpfs", "/tmp"]);
         for path in installation(confinement.blender) {
@@ -290,7 +412,6 @@ impl Sandbox {
 
     fn inner_step(&self, confinement: &Confinement<'_>) -> Vec<OsString> {
         let mut inner = Arguments(Vec::new());
-        inner.add([AGENT_INSIDE, "sandbox"]);
         inner.add(["--processes", &confinement.limits.processes.to_string()]);
         inner.add(["--file-bytes", &confinement.limits.file_bytes.to_string()]);
         if let Some(identity) = self.identity(confinement.slot) {
@@ -331,16 +452,15 @@ impl Arguments {
         self.bind("--ro-bind", "/usr", "/usr");
         for name in ["bin", "sbin", "lib", "lib32", "lib64"] {
             let path = Path::new("/").join(name);
-            if let Ok(target) = std::fs::read_link(&path) {
+            if let Ok(target) = fs::read_link(&path) {
                 self.bind("--symlink", &target, &path);
             } else if path.is_dir() {
                 self.bind("--ro-bind", &path, &path);
             }
         }
         self.add(["--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/pictor"]);
-        for name in ETC {
-            let path = Path::new("/etc").join(name);
-            self.bind("--ro-bind-try", &path, &path);
+        for path in ETC {
+            self.bind("--ro-bind-try", path, path);
         }
     }
 }
@@ -351,7 +471,7 @@ fn installation(blender: &Path) -> Vec<PathBuf> {
         return Vec::new();
     }
     let mut parts = vec![blender.to_owned()];
-    let beside = blender.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let beside = blender.parent().and_then(|folder| fs::read_dir(folder).ok());
     for entry in beside.into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -365,14 +485,21 @@ fn installation(blender: &Path) -> Vec<PathBuf> {
     parts
 }
 
-fn environment(device: &Device) -> Vec<(OsString, OsString)> {
+/// Of the GPU alone: the others are not to be seen. WSL 2 has one node for all of them.
+fn device_nodes(device: &Device) -> Vec<String> {
+    let Device::Gpu { minor, .. } = device else { return Vec::new() };
+    let names = ["nvidiactl", "nvidia-uvm", &format!("nvidia{minor}"), "dxg"];
+    names.map(|name| format!("/dev/{name}")).into()
+}
+
+fn environment(device: &Device, scratch: &str) -> Vec<(OsString, OsString)> {
     let gpu = match device {
         Device::Cpu => "",
         Device::Gpu { uuid, .. } => uuid,
     };
     [
-        ("HOME", "/tmp"),
-        ("TMPDIR", "/tmp"),
+        ("HOME", scratch),
+        ("TMPDIR", scratch),
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("LANG", "C.UTF-8"),
         ("CUDA_VISIBLE_DEVICES", gpu),
@@ -385,11 +512,12 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Takes the output folder back when dropped.
+/// Takes the output folder back when dropped, and removes what was left in the scratch folder.
 #[derive(Debug)]
 #[must_use = "dropping it takes the output folder back"]
 pub struct Handover {
     folder: Option<File>,
+    scratch: Option<PathBuf>,
 }
 
 impl Drop for Handover {
@@ -398,6 +526,12 @@ impl Drop for Handover {
             && let Err(error) = fchown(folder, Some(0), Some(0))
         {
             tracing::warn!(%error, "cannot take an output folder back");
+        }
+        if let Some(scratch) = &self.scratch
+            && let Err(error) = fs::remove_dir_all(scratch)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "cannot remove a scratch folder");
         }
     }
 }

@@ -1,0 +1,153 @@
+//! The checks of a first run: `doctor`'s, one after another, and then a test render on every slot.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::App;
+use crate::{
+    blender::Device,
+    config::Config,
+    doctor,
+    health::{Finding, Status},
+    readiness::{Tools, Verdict},
+    test_render::{self, Figures},
+};
+
+const RENDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// A machine that has just started looks for its Blender first.
+const READY_LOOK: Duration = Duration::from_millis(200);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How far they are.
+#[derive(Debug, Default)]
+pub(crate) struct Checkup(Mutex<Seen>);
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct Seen {
+    pub(super) is_running: bool,
+    pub(super) findings: Vec<Finding>,
+    /// One a slot, once the checks are through.
+    pub(super) renders: Vec<Render>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Render {
+    pub(super) slot: u32,
+    pub(super) state: RenderState,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum RenderState {
+    Waiting,
+    Running,
+    /// With the frame, as PNG.
+    Completed(Figures, Bytes),
+    Failed(String),
+    /// It renders a task, which says as much.
+    Busy,
+}
+
+impl Checkup {
+    pub(super) fn seen(&self) -> Seen {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn render(&self, slot: u32, state: RenderState) {
+        self.change(|seen| {
+            if let Some(render) = seen.renders.iter_mut().find(|render| render.slot == slot) {
+                render.state = state;
+            }
+        });
+    }
+
+    /// Begins, unless it is under way.
+    pub(super) fn start(app: &Arc<App>) {
+        let mut is_new = false;
+        app.checkup.change(|seen| {
+            is_new = !seen.is_running;
+            if is_new {
+                *seen = Seen { is_running: true, ..Seen::default() };
+            }
+        });
+        if is_new {
+            let app = Arc::clone(app);
+            tokio::spawn(async move {
+                tokio::select! { () = run(&app) => {}, () = app.shutdown.cancelled() => {} }
+                app.checkup.change(|seen| seen.is_running = false);
+            });
+        }
+    }
+}
+
+impl Seen {
+    /// Whether everything has been looked at and nothing keeps this worker from earning.
+    pub(super) fn is_well(&self) -> bool {
+        let renders =
+            |render: &Render| matches!(render.state, RenderState::Completed(..) | RenderState::Busy);
+        !self.is_running
+            && !self.findings.is_empty()
+            && self.findings.iter().all(|finding| finding.status != Status::Fail)
+            && self.renders.iter().all(renders)
+    }
+}
+
+async fn run(app: &App) {
+    let checkup = &app.checkup;
+    // The Blender that was named since the start, too.
+    let config = Config { places: app.places.borrow().clone(), ..app.config.clone() };
+    doctor::examine_machine(&config, |finding| checkup.change(|seen| seen.findings.push(finding))).await;
+    let devices = app.slots.devices();
+    let waiting = (0..).zip(devices).map(|(slot, _)| Render { slot, state: RenderState::Waiting }).collect();
+    checkup.change(|seen| seen.renders = waiting);
+    let ready = ready(app).await;
+    for (slot, device) in (0..).zip(devices) {
+        let state = match &ready {
+            Ok(tools) if app.slots.take_for_test(slot) => {
+                checkup.render(slot, RenderState::Running);
+                app.idle.make_room(slot).await;
+                let state = render(app, tools, device.clone(), slot).await;
+                app.slots.leave(slot);
+                state
+            }
+            Ok(_) => RenderState::Busy,
+            Err(reason) => RenderState::Failed(reason.clone()),
+        };
+        checkup.render(slot, state);
+    }
+}
+
+/// What to render with.
+async fn ready(app: &App) -> Result<Arc<Tools>, String> {
+    let mut readiness = app.readiness.subscribe();
+    let known = timeout(READY_TIMEOUT, async {
+        let mut look = tokio::time::interval(READY_LOOK);
+        while matches!(readiness.borrow_and_update().verdict, Verdict::Probing) {
+            look.tick().await;
+        }
+    });
+    let _ = known.await;
+    match app.readiness.probed().verdict {
+        Verdict::Ready(tools) => Ok(tools),
+        Verdict::Refused { reason, .. } => Err(reason),
+        Verdict::Probing => Err("this machine is still being looked at: try again in a minute".to_owned()),
+    }
+}
+
+async fn render(app: &App, tools: &Tools, device: Device, slot: u32) -> RenderState {
+    let folder = app.config.data.join("test-render");
+    let rendering = test_render::render(tools, device, slot, &app.config.limits, &folder);
+    match timeout(RENDER_TIMEOUT, rendering).await {
+        Ok(Ok((figures, frame))) => RenderState::Completed(figures, frame.into()),
+        Ok(Err(error)) => RenderState::Failed(format!("{error:#}")),
+        Err(_) => RenderState::Failed(format!("not rendered in {} minutes", RENDER_TIMEOUT.as_secs() / 60)),
+    }
+}

@@ -1,0 +1,121 @@
+//! How programs of this machine find the running agent's app: an address and a key that is new at each start.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+
+const FILE: &str = "app.json";
+/// For its owner, who is a service, and a group whose members may use the app.
+const GROUP_MODE: u32 = 0o640;
+/// Where the service of a package keeps it.
+const SERVICE_FOLDER: &str = "/run/pictor-agent";
+
+/// What the file holds.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub address: SocketAddr,
+    pub key: String,
+    pub pid: u32,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Link").field(&self.address).finish()
+    }
+}
+
+/// A key that nobody can guess.
+pub fn new_key() -> String {
+    let bytes: [[u8; 16]; 2] = std::array::from_fn(|_| uuid::Uuid::new_v4().into_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(bytes.concat())
+}
+
+impl Link {
+    /// Of an app that listens here; one that listens everywhere is met on loopback.
+    pub fn new(mut address: SocketAddr, key: String) -> Link {
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() {
+                Ipv4Addr::LOCALHOST.into()
+            } else {
+                Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        Link { address, key, pid: std::process::id() }
+    }
+
+    /// What a browser opens.
+    pub fn url(&self) -> String {
+        format!("http://{}/?key={}", self.address, self.key)
+    }
+
+    /// The links of the agent that keeps its data here and of this machine's service. Whether they still run is for the
+    /// caller to find out: an agent that was killed has left its link.
+    pub fn candidates(data: &Path) -> impl Iterator<Item = Link> {
+        [data, Path::new(SERVICE_FOLDER)].into_iter().filter_map(|folder| {
+            let text = fs::read_to_string(folder.join(FILE)).ok()?;
+            serde_json::from_str(&text).ok()
+        })
+    }
+
+    /// Whether a service runs whose link this user may not read.
+    pub fn is_kept_from_us() -> bool {
+        let file = Path::new(SERVICE_FOLDER).join(FILE);
+        fs::File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// Leaves it for other programs until the guard is dropped: for this user's, and with `for_group` for those of
+    /// the folder's group.
+    pub fn publish(&self, folder: &Path, for_group: bool) -> io::Result<Published> {
+        let file = folder.join(FILE);
+        durable::write(&file, &serde_json::to_vec(self)?)?;
+        if for_group {
+            fs::set_permissions(&file, Permissions::from_mode(GROUP_MODE))?;
+        }
+        Ok(Published(file))
+    }
+}
+
+/// Takes the link away when dropped.
+#[derive(Debug)]
+#[must_use = "dropping it takes the link away"]
+pub struct Published(PathBuf);
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, "cannot remove {}", self.0.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_found_until_it_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = Link::new(([0, 0, 0, 0], 9850).into(), new_key());
+        assert_eq!(link.url(), format!("http://127.0.0.1:9850/?key={}", link.key));
+        let published = link.publish(folder.path(), true).unwrap();
+        let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!((Link::candidates(folder.path()).next(), mode & 0o777), (Some(link), GROUP_MODE));
+        drop(published);
+        assert!(!folder.path().join(FILE).exists());
+    }
+
+    #[test]
+    fn keys_are_long_and_never_the_same() {
+        let (one, other) = (new_key(), new_key());
+        assert!(one != other && one.len() == 43 && one.is_ascii(), "{one} {other}");
+    }
+}

@@ -1,0 +1,155 @@
+//! `pictor-agent status`: the Rendering page in text, for machines without a screen.
+
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write as _, stdout},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use reqwest::StatusCode;
+
+use super::{
+    link::Link,
+    status::{Slot, Status},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+const BAR_WIDTH: usize = 30;
+/// Clears the screen and goes to its first corner.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+
+/// Prints what the running agent does, once or until Ctrl-C.
+pub async fn show(data: &Path, watch: bool, json: bool) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let mut tick = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tick.tick().await;
+        // Looked up each time: the agent may have been started anew.
+        let (link, status) = match ask(&client, data).await {
+            Ok(answer) => answer,
+            Err(error) if watch => {
+                println!("{error:#}");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let text =
+            if json { format!("{}\n", serde_json::to_string(&status)?) } else { screen(&status, &link) };
+        if watch && !json && stdout().is_terminal() {
+            print!("{CLEAR}");
+        }
+        print!("{text}");
+        stdout().flush()?;
+        if !watch {
+            return Ok(());
+        }
+    }
+}
+
+async fn ask(client: &reqwest::Client, data: &Path) -> anyhow::Result<(Link, Status)> {
+    let mut failed = None;
+    // One that was killed leaves its link.
+    for link in Link::candidates(data) {
+        let asked = async {
+            let call = client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
+            call.send().await?.error_for_status()?.json().await
+        };
+        match asked.await {
+            Ok(status) => return Ok((link, status)),
+            Err(error) => failed = Some((link, error)),
+        }
+    }
+    match failed {
+        Some((link, error)) if error.status() == Some(StatusCode::NOT_FOUND) => {
+            bail!(
+                "the agent at {} waits for its config file: pictor-agent app opens the page that asks for it",
+                link.address
+            )
+        }
+        Some((link, error)) => Err(error)
+            .with_context(|| format!("no agent answers at {}: start it with pictor-agent run", link.address)),
+        None => bail!(
+            "no agent runs with the data folder {}, or this user may not see its link. Start it: pictor-agent run. \
+             A service's is seen by root and by members of its group",
+            data.display()
+        ),
+    }
+}
+
+fn screen(status: &Status, link: &Link) -> String {
+    let mut text = String::new();
+    let mut line = |words: std::fmt::Arguments<'_>| {
+        // Into a string nothing fails.
+        let _ = writeln!(text, "{words}");
+    };
+    line(format_args!(
+        "{} ({}), pictor-agent {}",
+        status.worker_name, status.worker_id, status.agent_version
+    ));
+    line(format_args!("{:10} {}", status.status, status.reasons.join(" ")));
+    line(format_args!("registry   {} {}", status.registry, status.connection));
+    line(format_args!(
+        "earned     {}, {} points; wallet {}",
+        status.earnings.as_deref().unwrap_or("–"),
+        status.points.map_or_else(|| "–".to_owned(), |points| points.to_string()),
+        status.wallet_address.as_deref().unwrap_or("none yet")
+    ));
+    line(format_args!("CPU        {}, memory {}", status.cpu(), status.memory()));
+    for finding in &status.findings {
+        let advice = finding.advice.as_deref().unwrap_or_default();
+        line(format_args!("! {}: {}. To do: {advice}", finding.check.title(), finding.found));
+    }
+    for slot in &status.slots {
+        line(format_args!(""));
+        for words in of_slot(slot) {
+            line(format_args!("{words}"));
+        }
+    }
+    line(format_args!("\nWorker app: http://{}/ (pictor-agent app opens it, with its key)", link.address));
+    text
+}
+
+fn of_slot(slot: &Slot) -> Vec<String> {
+    let mut lines = vec![format!("slot {}     {}", slot.slot, slot.device)];
+    if let Some(gpu) = &slot.gpu {
+        lines.push(format!("  GPU      {}, {}", gpu.utilization(), gpu.readings()));
+    }
+    match &slot.task {
+        Some(task) => {
+            lines.push(format!("  job      {}", task.job_id));
+            lines.push(format!("  task     {}, frames {}", task.task_id, task.frames));
+            lines.push(format!("  [{}] {}", bar(task.progress_ratio), task.done()));
+            lines.push(format!(
+                "  elapsed {}, remaining {}, estimated completion {}",
+                task.elapsed(),
+                task.remaining(),
+                task.completes()
+            ));
+        }
+        None => lines.push(format!("  {}  {}", slot.status, slot.reasons.join(" "))),
+    }
+    lines
+}
+
+fn bar(ratio: f64) -> String {
+    // The ratio lies between 0 and 1.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let full = ((ratio * BAR_WIDTH as f64) as usize).min(BAR_WIDTH);
+    format!("{}{}", "#".repeat(full), "-".repeat(BAR_WIDTH - full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_long_at_every_ratio() {
+        for (ratio, text) in [(0.0, "-".repeat(30)), (1.0, "#".repeat(30)), (2.0, "#".repeat(30))] {
+            assert_eq!(bar(ratio), text);
+        }
+        assert_eq!(bar(0.5), format!("{}{}", "#".repeat(15), "-".repeat(15)));
+    }
+}

@@ -1,0 +1,173 @@
+//! The agent whose pages are shown: the one that runs on this machine, or one started here. Never two.
+
+#[cfg(feature = "desktop")]
+use std::path::Path;
+use std::{fs::File, future, path::PathBuf, time::Duration};
+
+use anyhow::{Context, anyhow, bail};
+#[cfg(feature = "desktop")]
+use pictor_protocol::DesiredState;
+use reqwest::StatusCode;
+use rustix::fs::{FlockOperation, flock};
+use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::absolute;
+use crate::{
+    app::{link::Link, status::Status},
+    config::{self, RunFlags},
+    update,
+};
+
+/// How long an agent may take from its start to its first page: a late driver is waited for.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks the agents of this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Finder {
+    client: reqwest::Client,
+    data: PathBuf,
+}
+
+/// An agent that answers.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) link: Link,
+    own: Option<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    shutdown: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Finder {
+    pub(super) fn new(flags: &RunFlags) -> anyhow::Result<Finder> {
+        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
+        Ok(Finder { client, data: absolute(&config::data_of(flags)?)? })
+    }
+
+    #[cfg(feature = "desktop")]
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The link that is answered now. What a killed agent left is not.
+    pub(super) async fn find(&self) -> Option<Link> {
+        for link in Link::candidates(&self.data) {
+            if self.status(&link).await.is_ok() {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// None while the agent still asks for its config file.
+    pub(super) async fn status(&self, link: &Link) -> anyhow::Result<Option<Status>> {
+        let ask = self.client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
+        let answer = ask.send().await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(answer.error_for_status()?.json().await?))
+    }
+
+    /// Presses a button of the Rendering page.
+    #[cfg(feature = "desktop")]
+    pub(super) async fn set_desired(&self, link: &Link, desired: DesiredState) -> anyhow::Result<()> {
+        let form = format!("desired={desired}");
+        let ask = self.client.post(format!("http://{}/pause", link.address)).bearer_auth(&link.key);
+        let ask = ask.header("content-type", "application/x-www-form-urlencoded").body(form);
+        ask.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Attaches to the agent that runs, or starts one.
+    pub(super) async fn meet(&self, flags: &RunFlags) -> anyhow::Result<Running> {
+        if let Some(link) = self.find().await {
+            return Ok(Running::of_others(link));
+        }
+        if Link::is_kept_from_us() {
+            bail!(
+                "the agent runs on this machine as a service, and this user is not in the group that may use its app: \
+                 run `sudo usermod -aG pictor-agent $USER`, then log in again"
+            );
+        }
+        let shutdown = CancellationToken::new();
+        let mut task = tokio::spawn({
+            let (flags, shutdown) = (flags.clone(), shutdown.clone());
+            async move {
+                let ended = crate::set_up_and_run(&flags, shutdown).await;
+                // Another version takes over this process, and with it the window.
+                update::or_go_back(|| ended)?.proceed()
+            }
+        });
+        let until = Instant::now() + START_TIMEOUT;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        while Instant::now() < until {
+            tokio::select! {
+                ended = &mut task => return self.outrun(ended.context("the agent stopped at once")?).await,
+                _ = look.tick() => {}
+            }
+            if let Some(link) = self.find().await.filter(|link| link.pid == std::process::id()) {
+                return Ok(Running { link, own: Some(Own { shutdown, task }) });
+            }
+        }
+        shutdown.cancel();
+        task.await.context("the agent stopped at once")??;
+        bail!("the agent did not answer within {} s of its start", START_TIMEOUT.as_secs())
+    }
+
+    /// Ours could not start. If that is because another one was quicker, that is the one to show.
+    async fn outrun(&self, ended: anyhow::Result<()>) -> anyhow::Result<Running> {
+        let until = Instant::now() + START_TIMEOUT;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        while self.is_taken() && Instant::now() < until {
+            if let Some(link) = self.find().await {
+                return Ok(Running::of_others(link));
+            }
+            look.tick().await;
+        }
+        Err(ended.err().unwrap_or_else(|| anyhow!("the agent stopped at once")))
+    }
+
+    /// Whether an agent holds the data folder.
+    fn is_taken(&self) -> bool {
+        File::open(self.data.join("lock"))
+            .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
+    }
+}
+
+impl Running {
+    /// One that was not started here.
+    pub(super) fn of_others(link: Link) -> Running {
+        Running { link, own: None }
+    }
+
+    /// Whether it was started here, and so ends with this.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Why the agent that was started here ended by itself.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        let Some(own) = &mut self.own else { return future::pending().await };
+        let ended = (&mut own.task).await;
+        self.own = None;
+        match ended {
+            Ok(Ok(())) => anyhow!("the agent stopped"),
+            Ok(Err(error)) => error,
+            Err(error) => anyhow!("the agent stopped: {error}"),
+        }
+    }
+
+    /// Stops what was started here; anybody else's agent goes on.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        let Some(own) = self.own else { return Ok(()) };
+        own.shutdown.cancel();
+        own.task.await.context("the agent broke off")?
+    }
+}

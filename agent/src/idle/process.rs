@@ -1,0 +1,60 @@
+//! One run of the owner's program, below its guard.
+
+use std::{
+    io, os::unix::process::ExitStatusExt, path::Path, process::ExitStatus, process::Stdio, sync::Arc, thread,
+};
+
+use tokio::process::{Child, ChildStdin, Command};
+
+use super::{Gpu, guard::OF_SIGNAL, log::Log};
+
+/// Dropping it ends the program too, as the agent's own end does.
+#[derive(Debug)]
+pub(super) struct Process {
+    guard: Child,
+    /// Closing it is how the guard is told.
+    line: Option<ChildStdin>,
+}
+
+impl Process {
+    pub(super) fn start(agent: &Path, program: &[String], gpu: &Gpu, log: &Arc<Log>) -> io::Result<Process> {
+        let (output, printed) = io::pipe()?;
+        let mut command = Command::new(agent);
+        command
+            .args(["idle-guard", "--"])
+            .args(program)
+            .env("CUDA_VISIBLE_DEVICES", &gpu.uuid)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(printed.try_clone()?)
+            .stderr(printed);
+        let mut guard = command.spawn()?;
+        // Our own ends of the output; while they are open it does not end.
+        drop(command);
+        let line = guard.stdin.take();
+        let log = Arc::clone(log);
+        thread::Builder::new().name("idle-log".to_owned()).spawn(move || log.follow(output))?;
+        Ok(Process { guard, line })
+    }
+
+    /// Asks it to end.
+    pub(super) fn stop(&mut self) {
+        self.line = None;
+    }
+
+    /// Waits until it and all that it started are gone; how it ended.
+    pub(super) async fn ended(&mut self) -> String {
+        match self.guard.wait().await {
+            Ok(status) => said(status),
+            Err(error) => format!("it cannot be waited for: {error}"),
+        }
+    }
+}
+
+fn said(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) if code > OF_SIGNAL => format!("ended by signal {}", code - OF_SIGNAL),
+        (Some(code), _) => format!("exit code {code}"),
+        (None, signal) => format!("its guard was ended by signal {}", signal.unwrap_or_default()),
+    }
+}

@@ -1,0 +1,77 @@
+//! No slot takes tasks for a moment: an update waits for those under way.
+
+use std::pin::pin;
+
+use pictor_protocol::{ReportedSlot, SlotReason, SlotStatus};
+
+use super::{SlotState, Slots};
+
+/// Why, in words.
+const UPDATING: &str = "an update is about to be installed";
+
+impl Slots {
+    /// No slot takes a task from now on; those under way go on.
+    pub fn close(&self) {
+        self.set_closed(true);
+    }
+
+    /// Slots take tasks again, as far as nothing else keeps them from it.
+    pub fn reopen(&self) {
+        self.set_closed(false);
+    }
+
+    /// Waits until no slot has a task or renders a test scene.
+    pub async fn emptied(&self) {
+        loop {
+            let mut left = pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.lock().slots.iter().all(|slot| matches!(slot.doing, SlotState::Free)) {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn set_closed(&self, is_closed: bool) {
+        let mut state = self.lock();
+        let is_news = std::mem::replace(&mut state.is_closed, is_closed) != is_closed;
+        drop(state);
+        if is_news {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// As a heartbeat reports a slot while all are closed.
+pub(super) fn reported(slot: ReportedSlot) -> ReportedSlot {
+    let status = if slot.status == SlotStatus::Idle { SlotStatus::Draining } else { slot.status };
+    let reasons = slot.reasons.into_iter().chain([SlotReason::new(UPDATING, None)]).collect();
+    ReportedSlot { status, reasons, ..slot }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        blender::Device,
+        slots::{Slots, tests::lease},
+    };
+    use pictor_protocol::SlotStatus;
+
+    #[tokio::test]
+    async fn closed_slots_finish_their_tasks_and_take_none() {
+        let slots = Slots::new(vec![Device::Cpu, Device::Cpu]);
+        let _signal = slots.take(&lease(0)).unwrap();
+        slots.close();
+        assert!(slots.free().is_empty() && slots.take(&lease(1)).is_none());
+        let reported = slots.reported();
+        assert_eq!([reported[0].status, reported[1].status], [SlotStatus::Busy, SlotStatus::Draining]);
+        assert!(reported[1].reasons[0].code.contains("update"), "{reported:?}");
+        let ended = async {
+            tokio::task::yield_now().await;
+            slots.leave(0);
+        };
+        tokio::join!(slots.emptied(), ended);
+        slots.reopen();
+        assert_eq!(slots.free(), [0, 1]);
+    }
+}

@@ -1,0 +1,93 @@
+//! `pictor-agent update`, and the check that a new version makes of itself before it is tried.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use semver::Version;
+
+use super::{
+    manifest::TARGET,
+    place::{Keeper, Place},
+    releases::{Offer, Releases, SelfCheck},
+    state::Stage,
+    store::Store,
+};
+use crate::{
+    cli::VERSION,
+    config::{Config, RunFlags},
+    registry::Registry,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct UpdateFlags {
+    #[command(flatten)]
+    pub run: RunFlags,
+    /// Only say whether there is a newer version
+    #[arg(long, env = "PICTOR_CHECK")]
+    pub check: bool,
+}
+
+/// Says what there is, and makes a newer version ready unless only asked for that.
+pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode> {
+    let releases = Releases {
+        registry: Registry::new(&config.identity.0)?,
+        key: config.update.key.clone(),
+        current: Version::parse(VERSION).context("this program's own version cannot be read")?,
+        store: Store::at(&config.data),
+        place: Place::find().context("cannot tell where this program lies")?,
+        config: config.path.clone(),
+    };
+    let (offer, published_at) = releases.look().await?;
+    let (version, notes, program) = match offer {
+        Offer::Nothing => {
+            println!("This is version {VERSION}. The registry publishes no releases.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Offer::NotNewer(offered) => {
+            println!("This is version {VERSION}. The registry offers {offered}: there is nothing newer.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Offer::Newer { version, notes, program } => (version, notes, program),
+    };
+    println!("This is version {VERSION}. Version {version} is available.");
+    if !notes.is_empty() {
+        println!("{}", notes.trim_end());
+    }
+    let program = match (releases.place.keeper(), program) {
+        (Keeper::Other(why), _) => Err(format!("This program does not replace itself: {why}.")),
+        (Keeper::Itself, Err(why)) => Err(format!("It cannot be taken: {why}.")),
+        (Keeper::Itself, Ok(program)) => Ok(program),
+    };
+    match program {
+        Err(why) if only_check => println!("{why}"),
+        Err(why) => bail!(why),
+        Ok(_) if only_check => {
+            let means = if config.update.is_enabled { "by itself, or now with" } else { "with" };
+            println!("The agent takes it {means}: pictor-agent update");
+        }
+        Ok((file, release)) => {
+            releases.store.is_ours()?;
+            releases.store.prepare()?;
+            if matches!(releases.store.read().stage, Stage::Trial { .. }) {
+                bail!("a new version is on trial already: try again in a minute");
+            }
+            let Some(turn) = releases.store.try_turn()? else {
+                bail!("the agent makes an update ready already: watch its log");
+            };
+            releases.remember(&turn, published_at)?;
+            releases.prepare(&turn, &file, release, true).await?;
+            println!(
+                "It is verified and lies ready. A running agent tries it as soon as no task runs, otherwise the next \
+                 start of the agent does; this version comes back if it does not work."
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For the version before this one, which wants to know whether this program can be tried here.
+pub(crate) fn self_check() -> anyhow::Result<ExitCode> {
+    let said = SelfCheck { version: VERSION.to_owned(), target: TARGET.to_owned() };
+    println!("{}", serde_json::to_string(&said)?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,448 @@
+//! How the agent replaces itself: looks for a newer version, makes it ready, waits until no task runs, tries it, and goes
+//! back where it does not come up. `state` is the machine, docs/releases.md the whole.
+
+pub mod command;
+mod manifest;
+mod place;
+mod releases;
+mod state;
+mod store;
+mod trial;
+
+use std::{
+    convert::Infallible,
+    future,
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::anyhow;
+use jiff::Timestamp;
+use minisign_verify::PublicKey;
+use serde::Serialize;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+pub use manifest::TARGET;
+use place::Keeper;
+pub use place::Place;
+pub use trial::{Boot, Started, Trial, boot};
+
+use crate::{
+    backoff,
+    config::Config,
+    heartbeat::{Connection, Line},
+    registry::Registry,
+    slots::Slots,
+};
+use releases::{Offer, Releases};
+use state::{Event, Stage};
+
+/// Between two looks, less a third at random: a network's agents must not come all at once.
+const CHECK_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// After a look that came to nothing.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30 * 60);
+/// How often the state is read again, which `pictor-agent update` may have changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The key whose owner makes releases. Whoever builds agents for a network of their own puts theirs here.
+const RELEASE_KEY: &str = include_str!("../../release.pub");
+
+/// What the config file says about updates.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether new versions are taken without being asked for.
+    pub is_enabled: bool,
+    pub key: PublicKey,
+}
+
+impl Settings {
+    /// Fails with what is wrong with the key.
+    pub fn new(enabled: Option<bool>, key: Option<&str>) -> Result<Settings, String> {
+        let key = match key {
+            Some(key) => PublicKey::from_base64(key.trim()).map_err(|error| {
+                format!("`public_key` under [update] is no key of minisign's ({error}): it is the last line of the .pub file")
+            })?,
+            None => PublicKey::decode(RELEASE_KEY)
+                .map_err(|error| format!("the key that this agent was built with is none: {error}"))?,
+        };
+        Ok(Settings { is_enabled: enabled.unwrap_or(true), key })
+    }
+}
+
+/// What a run of the agent comes to.
+#[derive(Debug)]
+pub enum Ended {
+    Stopped,
+    /// This process is to become another program, with the same arguments.
+    Switch(Place, PathBuf),
+}
+
+impl Ended {
+    /// Becomes the other program, or the installed one if that fails.
+    pub fn proceed(self) -> anyhow::Result<()> {
+        let Ended::Switch(place, program) = self else { return Ok(()) };
+        let error = place::become_program(&program);
+        if program != place.installed() {
+            tracing::error!("cannot start {}: {error}; going on with the version before", program.display());
+            place::become_program(place.installed());
+        }
+        Err(anyhow!("cannot start {}: {error}", program.display()))
+    }
+}
+
+/// Runs the agent; after an error or a panic, the installed program takes over where this is another one on trial.
+pub fn or_go_back(run: impl FnOnce() -> anyhow::Result<Ended>) -> anyhow::Result<Ended> {
+    let ended = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(anyhow!("it panicked")));
+    let Err(error) = ended else { return ended };
+    match Place::find() {
+        Ok(place) if place.is_next() && place.installed().exists() => {
+            tracing::error!("{error:#}; going back to {}", place.installed().display());
+            let installed = place.installed().to_owned();
+            Ok(Ended::Switch(place, installed))
+        }
+        _ => Err(error),
+    }
+}
+
+/// Notes what became of a trial that ended otherwise than by its proof.
+pub(crate) fn conclude(trial: Option<Trial>, ended: &anyhow::Result<Ended>) {
+    let noted = match (trial, ended) {
+        (Some(trial), Err(error)) => trial.failed(format!("it ended by itself: {error:#}")),
+        (Some(trial), Ok(Ended::Stopped)) => trial.stopped(),
+        (None, _) | (_, Ok(Ended::Switch(..))) => Ok(()),
+    };
+    if let Err(error) = noted {
+        tracing::error!("cannot note the end of the trial: {error:#}");
+    }
+}
+
+/// How updates stand, for pages and programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub current: String,
+    /// A newer version that the registry offers.
+    pub available: Option<String>,
+    pub notes: Option<String>,
+    pub state: Phase,
+    /// Why nothing is done about it, or what went wrong.
+    pub reason: Option<String>,
+    /// Whether new versions are taken without being asked for.
+    pub is_enabled: bool,
+    pub checked_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nobody has looked yet.
+    Unknown,
+    Current,
+    /// There is a newer version, and this agent does not take it: `reason` says why.
+    Available,
+    Downloading,
+    /// It lies ready until no task runs.
+    Waiting,
+    /// This process runs the new version, which is not installed yet.
+    Trial,
+}
+
+/// Keeps the agent up to date.
+#[derive(Debug)]
+pub struct Updates {
+    releases: Releases,
+    trial: Option<Trial>,
+    slots: Arc<Slots>,
+    connection: watch::Receiver<Connection>,
+    /// Rings the heartbeat.
+    news: Arc<Notify>,
+    status: watch::Sender<Status>,
+    /// Rings when somebody wants a look, or turns the switch.
+    wanted: Notify,
+}
+
+impl Updates {
+    pub fn new(
+        started: Started,
+        config: &Config,
+        registry: Registry,
+        slots: Arc<Slots>,
+        connection: watch::Receiver<Connection>,
+        news: Arc<Notify>,
+    ) -> Updates {
+        let Started { place, store, version, trial } = started;
+        if trial.is_some() {
+            slots.close();
+        }
+        let status = Status {
+            current: version.to_string(),
+            available: None,
+            notes: None,
+            state: if trial.is_some() { Phase::Trial } else { Phase::Unknown },
+            reason: None,
+            is_enabled: config.update.is_enabled,
+            checked_at: None,
+        };
+        let (key, config) = (config.update.key.clone(), config.path.clone());
+        let releases = Releases { registry, key, current: version, store, place, config };
+        let (status, wanted) = (watch::Sender::new(status), Notify::new());
+        Updates { releases, trial, slots, connection, news, status, wanted }
+    }
+
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Looks for a newer version soon.
+    pub fn check_now(&self) {
+        self.status.send_modify(|status| status.checked_at = None);
+        self.wanted.notify_one();
+    }
+
+    /// Does as the switch of the settings says, for ever.
+    pub async fn follow(&self, mut switch: watch::Receiver<bool>) -> Infallible {
+        while switch.changed().await.is_ok() {
+            self.set_enabled(*switch.borrow_and_update());
+        }
+        future::pending().await
+    }
+
+    fn set_enabled(&self, is_enabled: bool) {
+        self.status.send_modify(|status| status.is_enabled = is_enabled);
+        self.wanted.notify_one();
+    }
+
+    /// Looks every few hours, and returns what this process is to become once no task runs.
+    pub async fn run(&self) -> Ended {
+        if let Some(trial) = &self.trial {
+            return self.prove(trial).await;
+        }
+        self.heard().await;
+        let mut due = Instant::now();
+        loop {
+            if self.status.borrow().checked_at.is_none() || Instant::now() >= due {
+                let went_well = self.check().await;
+                let interval = if went_well { CHECK_INTERVAL } else { RETRY_INTERVAL };
+                due = Instant::now() + backoff::shortened(interval);
+            }
+            if let Some(ended) = self.switch().await {
+                return ended;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = self.wanted.notified() => {}
+            }
+        }
+    }
+
+    /// Waits for the registry to hear of this version, which gets its place then.
+    async fn prove(&self, trial: &Trial) -> Ended {
+        let mut connection = self.connection.clone();
+        let said = connection.wait_for(|now| matches!(now.line, Line::Up | Line::Refused)).await;
+        let is_up = said.is_ok_and(|now| now.is_up());
+        let concluded = trial.clone();
+        let done =
+            tokio::task::spawn_blocking(move || if is_up { concluded.prove() } else { concluded.unheard() });
+        if !is_up {
+            tracing::error!("the registry does not accept this version's heartbeats: going back");
+        }
+        match done.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the trial cannot be concluded: {error:#}"),
+            Err(error) => tracing::error!("the trial cannot be concluded: {error}"),
+        }
+        self.becomes(self.releases.place.installed().to_owned())
+    }
+
+    /// Whether the look told anything; what it told stands in the status.
+    async fn check(&self) -> bool {
+        let checked = self.take().await;
+        self.status.send_modify(|status| status.checked_at = Some(Timestamp::now()));
+        if let Err(error) = &checked {
+            tracing::warn!("no update: {error:#}");
+            self.status.send_modify(|status| status.reason = Some(format!("{error:#}")));
+        }
+        checked.is_ok()
+    }
+
+    async fn take(&self) -> anyhow::Result<()> {
+        let (offer, published_at) = self.releases.look().await?;
+        let Some(turn) = self.releases.store.try_turn()? else { return Ok(()) };
+        self.releases.remember(&turn, published_at)?;
+        let Offer::Newer { version, notes, program } = offer else {
+            let is_nothing = offer == Offer::Nothing;
+            self.status.send_modify(|status| {
+                (status.available, status.notes) = (None, None);
+                status.state = Phase::Current;
+                status.reason = is_nothing.then(|| "the registry publishes no releases".to_owned());
+            });
+            return Ok(());
+        };
+        let is_enabled = self.status.borrow().is_enabled;
+        let program = match (self.releases.place.keeper(), program) {
+            (Keeper::Other(why), _) | (Keeper::Itself, Err(why)) => Err(why),
+            (Keeper::Itself, Ok(_)) if !is_enabled => {
+                Err("automatic updates are off: `pictor-agent update` takes it".to_owned())
+            }
+            (Keeper::Itself, Ok(program)) => Ok(program),
+        };
+        let is_news = self.status.borrow().available.as_deref() != Some(&version.to_string());
+        self.status.send_modify(|status| {
+            status.available = Some(version.to_string());
+            status.notes = Some(notes).filter(|notes| !notes.is_empty());
+            status.state = if program.is_ok() { Phase::Downloading } else { Phase::Available };
+            status.reason = program.as_ref().err().cloned();
+        });
+        match program {
+            Err(why) if is_news => tracing::info!("version {version} is available: {why}"),
+            Err(_) => {}
+            Ok((file, release)) => {
+                let prepared = self.releases.prepare(&turn, &file, release, false).await;
+                self.status.send_modify(|status| status.state = Phase::Available);
+                prepared?;
+                tracing::info!("version {version} is verified and ready");
+            }
+        }
+        Ok(())
+    }
+
+    /// The version that lies ready, once nothing runs here; `None` if there is none that may be tried.
+    async fn switch(&self) -> Option<Ended> {
+        let Stage::Ready { release, is_asked, .. } = self.releases.store.read().stage else { return None };
+        if !is_asked && !self.status.borrow().is_enabled {
+            return None;
+        }
+        self.status.send_modify(|status| {
+            status.available = Some(release.version.to_string());
+            status.state = Phase::Waiting;
+            status.reason = Some("it is installed as soon as no task runs".to_owned());
+        });
+        self.slots.close();
+        self.news.notify_one();
+        let may_begin = async {
+            self.slots.emptied().await;
+            self.heard().await;
+        };
+        tokio::select! {
+            () = may_begin => {}
+            () = self.turned_off(), if !is_asked => {
+                self.slots.reopen();
+                return None;
+            }
+        }
+        match tokio::task::block_in_place(|| self.begin(&release)) {
+            Ok(true) => {
+                tracing::info!("starting version {} for a trial", release.version);
+                return Some(self.becomes(self.releases.place.next()));
+            }
+            Ok(false) => tracing::warn!("version {} is not what lies ready any more", release.version),
+            Err(error) => tracing::error!("the trial of version {} cannot begin: {error:#}", release.version),
+        }
+        self.slots.reopen();
+        None
+    }
+
+    /// Notes that the trial begins; false if what lies ready is not what was verified, or is about to be another one.
+    fn begin(&self, release: &state::Release) -> anyhow::Result<bool> {
+        let (store, place) = (&self.releases.store, &self.releases.place);
+        // `pictor-agent update` may take its time; slots must not stay closed for it.
+        let Some(turn) = store.try_turn()? else { return Ok(false) };
+        let Stage::Ready { release: ready, .. } = store.read().stage else { return Ok(false) };
+        if ready != *release {
+            return Ok(false);
+        }
+        let is_intact = place.next_is(release)?;
+        store.apply(&turn, if is_intact { Event::Begun } else { Event::Dropped })?;
+        Ok(is_intact)
+    }
+
+    /// Waits until the registry accepts heartbeats: what does not reach it now could not be tried.
+    async fn heard(&self) {
+        // The sender lives as long as the agent.
+        let _ = self.connection.clone().wait_for(Connection::is_up).await;
+    }
+
+    async fn turned_off(&self) {
+        let _ = self.status.subscribe().wait_for(|status| !status.is_enabled).await;
+    }
+
+    fn becomes(&self, program: PathBuf) -> Ended {
+        Ended::Switch(self.releases.place.clone(), program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{blender::Device, slots::tests::lease};
+    use semver::Version;
+    use state::Release;
+
+    /// With a version that lies ready, on a worker with one slot.
+    fn waiting(data: &std::path::Path) -> Updates {
+        let identity = toml::from_str(
+            "registry = 'http://127.0.0.1:1'\nworker_id = 'wrk_019a0000000070008000000000000000'\n\
+             worker_name = 'test'\ntoken = 'test'",
+        );
+        let releases = Releases {
+            registry: Registry::new(&identity.unwrap()).unwrap(),
+            key: Settings::new(None, None).unwrap().key,
+            current: Version::new(1, 0, 0),
+            store: store::Store::at(data),
+            place: Place::find().unwrap(),
+            config: data.join("worker.toml"),
+        };
+        releases.store.prepare().unwrap();
+        let release = Release { version: Version::new(2, 0, 0), size_bytes: 1, sha256: String::new() };
+        let turn = releases.store.turn().unwrap();
+        releases.store.apply(&turn, Event::Placed { release, is_asked: false }).unwrap();
+        let up = Connection { line: Line::Up, ..Connection::default() };
+        let status = Status {
+            current: "1.0.0".to_owned(),
+            available: None,
+            notes: None,
+            state: Phase::Unknown,
+            reason: None,
+            is_enabled: true,
+            checked_at: None,
+        };
+        Updates {
+            releases,
+            trial: None,
+            slots: Arc::new(Slots::new(vec![Device::Cpu])),
+            connection: watch::channel(up).1,
+            news: Arc::new(Notify::new()),
+            status: watch::Sender::new(status),
+            wanted: Notify::new(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_version_waits_for_the_task_under_way_until_the_switch_is_turned_off() {
+        // The second test of a process finds it done.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let updates = waiting(folder.path());
+        let _signal = updates.slots.take(&lease(0)).unwrap();
+        let mut status = updates.status.subscribe();
+        let waits = async {
+            let waiting = status.wait_for(|status| status.state == Phase::Waiting).await.unwrap().clone();
+            assert_eq!(waiting.available.as_deref(), Some("2.0.0"));
+            assert!(updates.slots.free().is_empty());
+            updates.set_enabled(false);
+        };
+        let (ended, ()) = tokio::join!(updates.switch(), waits);
+        assert!(ended.is_none());
+        updates.slots.leave(0);
+        assert_eq!(updates.slots.free(), [0]);
+        assert!(updates.switch().await.is_none(), "off, it does not even wait");
+        updates.set_enabled(true);
+        // Free to go on, it finds that what lies ready is not what was verified.
+        assert!(updates.switch().await.is_none());
+        assert_eq!((updates.slots.free(), updates.releases.store.read().stage), (vec![0], Stage::None));
+    }
+}
