@@ -68,12 +68,16 @@ for (const zone of document.querySelectorAll("[data-drop]")) {
 // <p data-await="/path">: goes there as soon as the agent answers again.
 for (const { dataset } of document.querySelectorAll("[data-await]")) {
   const look = async () => {
+    let wait = 300;
     try {
       // The agent that starts has this page's key; the one that ends has no such route.
-      if ((await fetch("/app/status", { signal: AbortSignal.timeout(2000) })).ok) location.assign(dataset.await);
+      if ((await fetch("/app/status", { signal: AbortSignal.timeout(2000) })).ok) {
+        location.assign(dataset.await);
+        // Going there takes its time on a busy machine, and can fail.
+        wait = 5000;
+      }
     } catch { /* Not yet there. */ }
-    // Also while it goes there: that can fail.
-    setTimeout(look, 300);
+    setTimeout(look, wait);
   };
   look();
 }

@@ -94,7 +94,7 @@ struct Setup {
     /// A file is there: the agent can start.
     done: CancellationToken,
     /// One import at a time: a second click must not spend a second key.
-    turn: Mutex<()>,
+    is_imported: Mutex<bool>,
 }
 
 #[derive(Template)]
@@ -140,7 +140,7 @@ pub async fn serve(
         link.address
     );
     let done = CancellationToken::new();
-    let setup = Arc::new(Setup { destination, done: done.clone(), turn: Mutex::default() });
+    let setup = Arc::new(Setup { destination, done: done.clone(), is_imported: Mutex::default() });
     let routes = Router::new()
         .route("/", get(|| async { Redirect::to("/first-run") }))
         .route("/first-run", get(ask).post(take))
@@ -189,8 +189,8 @@ async fn take(State(setup): State<Arc<Setup>>, Form(given): Form<Given>) -> Resp
 }
 
 async fn import_once(setup: Arc<Setup>, given: Given) -> Response {
-    let _turn = setup.turn.lock().await;
-    if setup.done.is_cancelled() {
+    let mut is_imported = setup.is_imported.lock().await;
+    if *is_imported {
         return Redirect::to("/first-run").into_response();
     }
     let is_enrolment = given.text.trim().is_empty() && !given.enrolment.trim().is_empty();
@@ -201,7 +201,13 @@ async fn import_once(setup: Arc<Setup>, given: Given) -> Response {
     };
     match imported {
         Ok(Imported { worker, left_out, .. }) => {
-            setup.done.cancel();
+            *is_imported = true;
+            // The page that says so still loads its style and script from here.
+            let done = setup.done.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(GRACE).await;
+                done.cancel();
+            });
             let mut text = format!("This machine is worker {} now.", worker.0.worker_name);
             if !left_out.is_empty() {
                 text.push_str(&format!(
