@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context;
 use clap::CommandFactory;
 use pictor_telemetry::Service;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
 };
 
 /// What still blocks a thread after a clean end is not waited for any longer.
-const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 /// As releases are numbered.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -96,7 +99,7 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
 
 /// A config file names programs to run, so root reads another user's as that user.
 fn become_owner(flags: &RunFlags) -> anyhow::Result<()> {
-    let path = flags.config.clone().map_or_else(config::default_path, Ok)?;
+    let path = config::path_of(flags.config.as_deref())?;
     let Ok(metadata) = std::fs::metadata(&path) else { return Ok(()) };
     if !rustix::process::geteuid().is_root() || metadata.uid() == 0 {
         return Ok(());
@@ -115,11 +118,14 @@ fn set_up_tls() {
 }
 
 pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = runtime()?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(RUNTIME_GRACE);
     result
+}
+
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
 }
 
 async fn run(flags: RunFlags) -> anyhow::Result<Ended> {

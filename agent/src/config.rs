@@ -228,7 +228,7 @@ impl fmt::Debug for MetricsAccess {
 
 impl Config {
     pub fn load(flags: &RunFlags) -> Result<Config, ConfigError> {
-        let path = flags.config.clone().map_or_else(default_path, Ok)?;
+        let path = path_of(flags.config.as_deref())?;
         let text = read(&path)?;
         warn_if_readable_by_others(&path);
         let file = parse(&path, &text)?;
@@ -391,8 +391,13 @@ fn warn_if_readable_by_others(path: &Path) {
     }
 }
 
+/// The config file that was named, or the one where the platform keeps it.
+pub fn path_of(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    named.map_or_else(default_path, |path| Ok(path.to_owned()))
+}
+
 /// Where the platform keeps the config file.
-pub fn default_path() -> Result<PathBuf, ConfigError> {
+fn default_path() -> Result<PathBuf, ConfigError> {
     if is_root() {
         return Ok("/etc/pictor/worker.toml".into());
     }
@@ -456,7 +461,7 @@ fn link_folder(data: &Path) -> PathBuf {
 /// Where the agent of these flags keeps its data, without a config file too.
 pub fn data_of(flags: &RunFlags) -> Result<PathBuf, ConfigError> {
     let configured = || {
-        let path = flags.config.clone().map_or_else(default_path, Ok).ok()?;
+        let path = path_of(flags.config.as_deref()).ok()?;
         parse(&path, &read(&path).ok()?).ok()?.agent.data
     };
     flags.data.clone().or_else(configured).map_or_else(default_data, Ok)

@@ -58,7 +58,11 @@ fn put(path: &Path, bytes: &[u8], prepare: impl FnOnce(&File) -> io::Result<()>)
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // Without this a power cut can bring the old file back.
+    sync_folder(folder)
+}
+
+/// Without this, a power cut can bring back what was in a file's place before.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

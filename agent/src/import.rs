@@ -31,7 +31,7 @@ pub struct Imported {
 
 /// Installs the file that was downloaded, or that an enrolment key is traded for.
 pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
-    let destination = flags.config.clone().map_or_else(config::default_path, Ok)?;
+    let destination = config::path_of(flags.config.as_deref())?;
     let imported = match (&flags.file, &flags.enrol, &flags.registry) {
         (Some(file), ..) => {
             let text = fs::read_to_string(file)

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod collectors;
 pub mod config;
 pub mod desktop;
+pub mod digest;
 pub mod doctor;
 pub mod durable;
 pub mod economics;
@@ -25,6 +26,7 @@ pub mod readiness;
 pub mod registry;
 pub mod runner;
 pub mod sampler;
+pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod slots;
@@ -52,7 +54,7 @@ use app::{
 };
 use assembly::{Agent, Shared};
 use config::{Config, ConfigError, RunFlags};
-use runner::Runner;
+use runner::{Assignment, Runner};
 use server::Doors;
 use slots::Stop;
 use update::{Boot, Ended, Started};
@@ -71,7 +73,7 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
             let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
             let _lock = open_data(&data)?;
             let listener = server::bind(listen).await?;
-            first_run::serve(listener, &key, &data, destination, shutdown.clone()).await?;
+            first_run::serve(listener, &key, &data, destination, &shutdown).await?;
             if shutdown.is_cancelled() {
                 return Ok(Ended::Stopped);
             }
@@ -139,13 +141,7 @@ async fn work(
     });
     loops.spawn(async move { match sender.run().await {} });
     loops.spawn(async move { match idle.run().await {} });
-    let mut rendering = JoinSet::new();
-    let mut slots = Vec::new();
-    for _ in runner.slots.devices() {
-        let (assignments, assigned) = mpsc::channel(1);
-        rendering.spawn(Arc::clone(&runner).work(assigned));
-        slots.push(assignments);
-    }
+    let (mut rendering, slots) = start_rendering(&runner);
     let result = tokio::select! {
         () = shutdown.cancelled() => Ok(Ended::Stopped),
         ended = updates.run() => Ok(ended),
@@ -167,6 +163,18 @@ async fn work(
     }
     economics.save();
     result
+}
+
+/// One loop a slot, which ends with its channel.
+fn start_rendering(runner: &Arc<Runner>) -> (JoinSet<()>, Vec<mpsc::Sender<Assignment>>) {
+    let mut rendering = JoinSet::new();
+    let start = |_| {
+        let (assignments, assigned) = mpsc::channel(1);
+        rendering.spawn(Arc::clone(runner).work(assigned));
+        assignments
+    };
+    let slots = runner.slots.devices().iter().map(start).collect();
+    (rendering, slots)
 }
 
 /// Makes the data folder and keeps other agents out of it.

@@ -37,7 +37,7 @@ impl Machine {
         let digest = Sha256::digest(format!("pictor machine {id}"));
         let hostname = hostname::get().context("this machine has no name")?.to_string_lossy().into_owned();
         Ok(Machine {
-            machine_id: digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+            machine_id: hex::encode(&digest[..16]),
             boot_id: Uuid::new_v4().simple().to_string(),
             hostname,
             os: sysinfo::System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned()),

@@ -2,11 +2,15 @@
 
 mod wanted;
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     blender::{Device, Launch, Limits, Session, output},
@@ -16,6 +20,7 @@ use crate::{
 
 pub use wanted::TestRenders;
 
+const RENDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const FRAME: i32 = 1;
 const SIZE: (u32, u32) = (640, 360);
 /// More than any machine has: what is used is measured only where there is a limit.
@@ -35,6 +40,20 @@ pub struct Figures {
     pub render_seconds: f64,
     /// Of all its processes, sampled while it ran; null when it ended before it was measured.
     pub peak_memory_bytes: Option<u64>,
+}
+
+/// As [`render`], for those who show the reason of a failure, and within some minutes.
+pub async fn render_in_time(
+    tools: &Tools,
+    device: Device,
+    slot: u32,
+    limits: &Limits,
+    folder: &Path,
+) -> Result<(Figures, Vec<u8>), String> {
+    match timeout(RENDER_TIMEOUT, render(tools, device, slot, limits, folder)).await {
+        Ok(rendered) => rendered.map_err(|error| format!("{error:#}")),
+        Err(_) => Err(format!("it was not rendered in {} minutes", RENDER_TIMEOUT.as_secs() / 60)),
+    }
 }
 
 /// Renders the test scene on one slot. `folder` holds what Blender writes meanwhile; the frame comes back as PNG.

@@ -18,9 +18,7 @@ use crate::{
     test_render::{self, Figures},
 };
 
-const RENDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// A machine that has just started looks for its Blender first.
-const READY_LOOK: Duration = Duration::from_millis(200);
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How far they are.
@@ -128,13 +126,9 @@ async fn run(app: &App) {
 /// What to render with.
 async fn ready(app: &App) -> Result<Arc<Tools>, String> {
     let mut readiness = app.readiness.subscribe();
-    let known = timeout(READY_TIMEOUT, async {
-        let mut look = tokio::time::interval(READY_LOOK);
-        while matches!(readiness.borrow_and_update().verdict, Verdict::Probing) {
-            look.tick().await;
-        }
-    });
-    let _ = known.await;
+    let known = readiness.wait_for(|probed| !matches!(probed.verdict, Verdict::Probing));
+    // Late or not, what is known by then says the rest.
+    let _ = timeout(READY_TIMEOUT, known).await;
     match app.readiness.probed().verdict {
         Verdict::Ready(tools) => Ok(tools),
         Verdict::Refused { reason, .. } => Err(reason),
@@ -144,10 +138,8 @@ async fn ready(app: &App) -> Result<Arc<Tools>, String> {
 
 async fn render(app: &App, tools: &Tools, device: Device, slot: u32) -> RenderState {
     let folder = app.config.data.join("test-render");
-    let rendering = test_render::render(tools, device, slot, &app.config.limits, &folder);
-    match timeout(RENDER_TIMEOUT, rendering).await {
-        Ok(Ok((figures, frame))) => RenderState::Completed(figures, frame.into()),
-        Ok(Err(error)) => RenderState::Failed(format!("{error:#}")),
-        Err(_) => RenderState::Failed(format!("not rendered in {} minutes", RENDER_TIMEOUT.as_secs() / 60)),
+    match test_render::render_in_time(tools, device, slot, &app.config.limits, &folder).await {
+        Ok((figures, frame)) => RenderState::Completed(figures, frame.into()),
+        Err(reason) => RenderState::Failed(reason),
     }
 }

@@ -91,7 +91,7 @@ pub(super) async fn frame(State(app): State<Arc<App>>, UrlPath(slot): UrlPath<u3
 /// Before there is a config file.
 struct Setup {
     destination: PathBuf,
-    /// A file is there: the agent can start.
+    /// A file is there and the agent can start, or it is not to start at all.
     done: CancellationToken,
     /// One import at a time: a second click must not spend a second key.
     is_imported: Mutex<bool>,
@@ -129,7 +129,7 @@ pub async fn serve(
     key: &str,
     data: &Path,
     destination: PathBuf,
-    shutdown: CancellationToken,
+    shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let listen = listener.local_addr()?;
     let link = Link::new(listen, key.to_owned());
@@ -139,7 +139,7 @@ pub async fn serve(
         destination.display(),
         link.address
     );
-    let done = CancellationToken::new();
+    let done = shutdown.child_token();
     let setup = Arc::new(Setup { destination, done: done.clone(), is_imported: Mutex::default() });
     let routes = Router::new()
         .route("/", get(|| async { Redirect::to("/first-run") }))
@@ -147,18 +147,13 @@ pub async fn serve(
         .with_state(setup)
         .layer(middleware::from_fn_with_state(Access::new(key, listen), access::guard))
         .route("/assets/{name}", get(page::asset));
-    let ended = {
-        let (done, shutdown) = (done.clone(), shutdown.clone());
-        async move {
-            tokio::select! { () = done.cancelled() => {}, () = shutdown.cancelled() => {} }
-        }
-    };
-    let late = async move {
-        tokio::select! { () = done.cancelled() => {}, () = shutdown.cancelled() => {} }
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(done.clone().cancelled_owned());
+    let late = async {
+        done.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        served = axum::serve(listener, routes).with_graceful_shutdown(ended).into_future() => served?,
+        served = serving.into_future() => served?,
         () = late => {}
     }
     Ok(())

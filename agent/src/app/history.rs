@@ -83,10 +83,10 @@ fn push(points: &mut VecDeque<Option<f64>>, ratio: Option<f64>) {
 pub(super) fn path(points: &Points) -> String {
     let mut path = String::new();
     let mut is_down = false;
-    for (index, point) in points.iter().rev().enumerate().collect::<Vec<_>>().into_iter().rev() {
+    for (x, point) in (POINTS_MAX - points.len()..).zip(points) {
         match point {
             Some(ratio) => {
-                let (x, y) = (POINTS_MAX - 1 - index, 29.0 - ratio.clamp(0.0, 1.0) * 28.0);
+                let y = 29.0 - ratio.clamp(0.0, 1.0) * 28.0;
                 path.push_str(&format!("{}{x} {y:.1}", if is_down { "L" } else { "M" }));
                 is_down = true;
             }

@@ -6,11 +6,14 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::status::Status;
 use crate::durable;
 
 const FILE: &str = "app.json";
@@ -31,6 +34,11 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Link").field(&self.address).finish()
     }
+}
+
+/// What local programs call with: never through a proxy.
+pub fn client(timeout: Duration) -> reqwest::Result<Client> {
+    Client::builder().no_proxy().timeout(timeout).build()
 }
 
 /// A key that nobody can guess.
@@ -55,6 +63,20 @@ impl Link {
     /// What a browser opens.
     pub fn url(&self) -> String {
         format!("http://{}/?key={}", self.address, self.key)
+    }
+
+    /// A call of the app, with its key.
+    pub fn call(&self, client: &Client, method: Method, path: &str) -> RequestBuilder {
+        client.request(method, format!("http://{}{path}", self.address)).bearer_auth(&self.key)
+    }
+
+    /// Everything that the Rendering page shows; `None` while the agent still asks for its config file.
+    pub async fn status(&self, client: &Client) -> reqwest::Result<Option<Status>> {
+        let answer = self.call(client, Method::GET, "/app/status").send().await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        answer.error_for_status()?.json().await.map(Some)
     }
 
     /// The links of the agent that keeps its data here and of this machine's service. Whether they still run is for the

@@ -8,10 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use reqwest::StatusCode;
 
 use super::{
-    link::Link,
+    link::{self, Link},
     status::{Slot, Status},
 };
 
@@ -23,7 +22,7 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Prints what the running agent does, once or until Ctrl-C.
 pub async fn show(data: &Path, watch: bool, json: bool) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let client = link::client(TIMEOUT)?;
     let mut tick = tokio::time::interval(WATCH_EVERY);
     loop {
         tick.tick().await;
@@ -53,23 +52,19 @@ async fn ask(client: &reqwest::Client, data: &Path) -> anyhow::Result<(Link, Sta
     let mut failed = None;
     // One that was killed leaves its link.
     for link in Link::candidates(data) {
-        let asked = async {
-            let call = client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
-            call.send().await?.error_for_status()?.json().await
-        };
-        match asked.await {
-            Ok(status) => return Ok((link, status)),
-            Err(error) => failed = Some((link, error)),
+        match link.status(client).await {
+            Ok(Some(status)) => return Ok((link, status)),
+            other => failed = Some((link, other.err())),
         }
     }
     match failed {
-        Some((link, error)) if error.status() == Some(StatusCode::NOT_FOUND) => {
+        Some((link, None)) => {
             bail!(
                 "the agent at {} waits for its config file: pictor-agent app opens the page that asks for it",
                 link.address
             )
         }
-        Some((link, error)) => Err(error)
+        Some((link, Some(error))) => Err(error)
             .with_context(|| format!("no agent answers at {}: start it with pictor-agent run", link.address)),
         None => bail!(
             "no agent runs with the data folder {}, or this user may not see its link. Start it: pictor-agent run. \

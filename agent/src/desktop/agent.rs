@@ -7,14 +7,18 @@ use std::{fs::File, future, path::PathBuf, time::Duration};
 use anyhow::{Context, anyhow, bail};
 #[cfg(feature = "desktop")]
 use pictor_protocol::DesiredState;
-use reqwest::StatusCode;
+#[cfg(feature = "desktop")]
+use reqwest::Method;
 use rustix::fs::{FlockOperation, flock};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::absolute;
 use crate::{
-    app::{link::Link, status::Status},
+    app::{
+        link::{self, Link},
+        status::Status,
+    },
     config::{self, RunFlags},
     update,
 };
@@ -46,7 +50,7 @@ struct Own {
 
 impl Finder {
     pub(super) fn new(flags: &RunFlags) -> anyhow::Result<Finder> {
-        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
+        let client = link::client(ANSWER_TIMEOUT)?;
         Ok(Finder { client, data: absolute(&config::data_of(flags)?)? })
     }
 
@@ -67,19 +71,14 @@ impl Finder {
 
     /// None while the agent still asks for its config file.
     pub(super) async fn status(&self, link: &Link) -> anyhow::Result<Option<Status>> {
-        let ask = self.client.get(format!("http://{}/app/status", link.address)).bearer_auth(&link.key);
-        let answer = ask.send().await?;
-        if answer.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        Ok(Some(answer.error_for_status()?.json().await?))
+        Ok(link.status(&self.client).await?)
     }
 
     /// Presses a button of the Rendering page.
     #[cfg(feature = "desktop")]
     pub(super) async fn set_desired(&self, link: &Link, desired: DesiredState) -> anyhow::Result<()> {
         let form = format!("desired={desired}");
-        let ask = self.client.post(format!("http://{}/pause", link.address)).bearer_auth(&link.key);
+        let ask = link.call(&self.client, Method::POST, "/pause");
         let ask = ask.header("content-type", "application/x-www-form-urlencoded").body(form);
         ask.send().await?.error_for_status()?;
         Ok(())

@@ -21,7 +21,7 @@ impl Opened {
     pub(super) fn read(file: &Path, flags: &RunFlags) -> anyhow::Result<Opened> {
         let file = absolute(file)?;
         let worker = Identity(config::identity(&file, &config::read(&file)?)?);
-        let destination = flags.config.clone().map_or_else(config::default_path, Ok)?;
+        let destination = config::path_of(flags.config.as_deref())?;
         let existing = config::read(&destination).ok();
         let existing = existing.and_then(|text| config::identity(&destination, &text).ok()).map(Identity);
         Ok(Opened { file, destination, worker, existing })

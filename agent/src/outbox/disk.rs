@@ -3,16 +3,17 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use pictor_protocol::AttemptId;
 use pictor_telemetry::TraceParent;
 
 use super::{Content, Ending, Entry};
+use crate::durable;
 
 /// What is not yet whole; swept away at the next start.
 const UNFINISHED: &str = "unfinished-";
@@ -29,7 +30,7 @@ pub(super) fn make_attempt(folder: &Path, attempt: AttemptId, place: TraceParent
     make_folder(&of_attempt)?;
     // Worth no fsync: without it the rest of the trace stands apart, and nothing else is lost.
     fs::write(of_attempt.join(PLACE), place.to_string())?;
-    sync(folder)
+    durable::sync_folder(folder)
 }
 
 pub(super) fn read_place(folder: &Path, attempt: AttemptId) -> Option<TraceParent> {
@@ -44,7 +45,7 @@ pub(super) fn write(folder: &Path, attempt: AttemptId, entry: &Entry, bytes: &[u
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(folder.join(name(entry)))?;
-    sync(&folder)
+    durable::sync_folder(&folder)
 }
 
 pub(super) fn read(folder: &Path, attempt: AttemptId, entry: &Entry) -> io::Result<Vec<u8>> {
@@ -57,7 +58,7 @@ pub(super) fn remove(folder: &Path, attempt: AttemptId, entry: &Entry) -> io::Re
 
 pub(super) fn remove_attempt(folder: &Path, attempt: AttemptId) -> io::Result<()> {
     gone(fs::remove_dir_all(folder.join(attempt.to_string())))?;
-    sync(folder)
+    durable::sync_folder(folder)
 }
 
 /// Everything that waits, each attempt's entries in order.
@@ -105,8 +106,7 @@ pub(super) fn ending_text(ending: &Ending) -> String {
 fn name(entry: &Entry) -> String {
     let what = match &entry.content {
         Content::Frame { frame, sha256 } => {
-            let digest: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("frame_{frame}_{digest}.png")
+            format!("frame_{frame}_{}.png", hex::encode(sha256))
         }
         Content::Log => "log.txt".to_owned(),
         Content::End(Ending::Complete(_)) => "complete.json".to_owned(),
@@ -138,12 +138,7 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 
 fn digest_bytes(digest: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
-    if digest.len() != 64 || !digest.is_ascii() {
-        return None;
-    }
-    for (number, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digest.get(2 * number..2 * number + 2)?, 16).ok()?;
-    }
+    hex::decode_to_slice(digest, &mut bytes).ok()?;
     Some(bytes)
 }
 
@@ -156,8 +151,4 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open::<PathBuf>(folder.into())?.sync_all()
 }

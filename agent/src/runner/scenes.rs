@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,11 +16,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     backoff::Backoff,
     collectors::render::Counters,
+    digest,
     registry::{CallError, Registry},
 };
 
 const UNFINISHED: &str = "unfinished-";
-const HASH_BUFFER_BYTES: usize = 1 << 20;
 
 /// Why there is no scene.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +115,7 @@ impl SceneCache {
         let (path, sha256, bytes) = (path.to_owned(), lease.scene_sha256.clone(), lease.scene_bytes);
         blocking(move || {
             let Ok(mut file) = File::options().read(true).write(true).open(&path) else { return Ok(false) };
-            if file.metadata()?.len() != bytes || (!is_checked && hash(&mut file)? != sha256) {
+            if file.metadata()?.len() != bytes || (!is_checked && digest::of(&mut file)? != sha256) {
                 tracing::warn!("a scene in the cache was damaged and is fetched again");
                 fs::remove_file(&path)?;
                 return Ok(false);
@@ -144,7 +144,7 @@ impl SceneCache {
         if received != lease.scene_bytes {
             return Err(wrong(format!("it has {received} bytes, not {}", lease.scene_bytes)));
         }
-        if hex(&digest.finalize()) != lease.scene_sha256 {
+        if hex::encode(digest.finalize()) != lease.scene_sha256 {
             return Err(wrong("its SHA-256 differs".to_owned()));
         }
         let path = path.to_owned();
@@ -230,21 +230,6 @@ impl From<io::Error> for Fetching {
 
 fn wrong(detail: String) -> Fetching {
     Fetching::Scene(SceneError::Wrong(detail))
-}
-
-fn hash(file: &mut File) -> io::Result<String> {
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; HASH_BUFFER_BYTES];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&digest.finalize())),
-            read => digest.update(buffer.get(..read).unwrap_or_default()),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

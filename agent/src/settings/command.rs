@@ -6,11 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 
 use super::{Applied, Settings};
 use crate::{
-    app::{link::Link, settings::ProgramsChange},
+    app::{
+        link::{self, Link},
+        settings::ProgramsChange,
+    },
     config::{self, RunFlags, SetFlags},
 };
 
@@ -19,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Changes a setting, or lists them.
 pub async fn set(flags: SetFlags) -> anyhow::Result<()> {
-    let path = flags.config.map_or_else(config::default_path, Ok)?;
+    let path = config::path_of(flags.config.as_deref())?;
     let settings = Settings::of_file(path.clone());
     let (Some(key), Some(value)) = (flags.key, flags.value) else { return list(&settings) };
     let applied = match of_running(&path, flags.data, &key, &value).await? {
@@ -47,10 +50,9 @@ async fn of_running(
     // The agent looks at it from another folder.
     let config = absolute(path)?;
     let change = ProgramsChange { config, key: key.to_owned(), value: value.to_owned() };
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let client = link::client(TIMEOUT)?;
     for link in Link::candidates(&config::data_of(&flags)?) {
-        let url = format!("http://{}/app/settings", link.address);
-        let answer = match client.post(url).bearer_auth(&link.key).json(&change).send().await {
+        let answer = match link.call(&client, Method::POST, "/app/settings").json(&change).send().await {
             Ok(answer) => answer,
             // One that was killed leaves its link.
             Err(error) if error.is_connect() => continue,

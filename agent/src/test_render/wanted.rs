@@ -9,13 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use pictor_protocol::{TestRenderId, TestRenderReport, TestRenderStatus, WantedTestRender};
-use tokio::{
-    sync::Notify,
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
-use super::{Figures, render};
+use super::{Figures, render_in_time};
 use crate::{
     backoff::Backoff,
     blender::Limits,
@@ -26,7 +22,6 @@ use crate::{
     slots::Slots,
 };
 
-const RENDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The registry waits no longer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -182,11 +177,7 @@ impl Shared {
         let tools = ready?;
         let device = self.slots.device(slot).cloned().ok_or_else(|| format!("there is no slot {slot}"))?;
         self.idle.make_room(slot).await;
-        let rendering = render(&tools, device, slot, &self.limits, &self.folder);
-        match timeout(RENDER_TIMEOUT, rendering).await {
-            Ok(rendered) => rendered.map_err(|error| format!("{error:#}")),
-            Err(_) => Err(format!("it was not rendered in {} minutes", RENDER_TIMEOUT.as_secs() / 60)),
-        }
+        render_in_time(&tools, device, slot, &self.limits, &self.folder).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
@@ -12,10 +12,8 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
-
 use super::state::Release;
-use crate::durable;
+use crate::{digest, durable};
 
 const NEXT: &str = ".next";
 const PREVIOUS: &str = ".previous";
@@ -26,7 +24,6 @@ const COPY_AGE_MAX: Duration = Duration::from_secs(3600);
 /// A program that was just written may be held open by a process that is about to become another.
 pub(super) const BUSY_TRIES: u32 = 20;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(100);
-const COPY_BYTES: usize = 256 << 10;
 
 /// The installed program and its neighbours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +127,7 @@ impl Place {
         persist(self.copy(&self.installed)?, &self.previous())?;
         // From here on the new one is what starts, and not before.
         fs::rename(self.next(), &self.installed)?;
-        sync_folder(&self.installed)
+        durable::sync_folder(durable::folder_of(&self.installed))
     }
 
     /// Nothing waits there any more; nor do copies that a kill left half made.
@@ -168,30 +165,16 @@ impl Place {
 fn persist(copy: tempfile::NamedTempFile, to: &Path) -> io::Result<()> {
     // Closed first: a program that is open for writing cannot be started.
     copy.into_temp_path().persist(to)?;
-    sync_folder(to)
-}
-
-fn sync_folder(of: &Path) -> io::Result<()> {
-    File::open(durable::folder_of(of))?.sync_all()
+    durable::sync_folder(durable::folder_of(to))
 }
 
 /// Whether a file is a release's program.
 pub(super) fn is(file: &Path, release: &Release) -> io::Result<bool> {
-    let mut file = File::open(file)?;
+    let file = File::open(file)?;
     if file.metadata()?.len() != release.size_bytes {
         return Ok(false);
     }
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; COPY_BYTES]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize()) == release.sha256),
-            read => hash.update(&buffer[..read]),
-        }
-    }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(digest::of(file)? == release.sha256)
 }
 
 /// Becomes another program with the same arguments and the same process id; returns only when that fails.
@@ -215,7 +198,7 @@ mod tests {
         Release {
             version: semver::Version::new(1, 0, 0),
             size_bytes: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(bytes)),
+            sha256: digest::of(bytes).unwrap(),
         }
     }
 

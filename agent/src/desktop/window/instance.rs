@@ -12,11 +12,12 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream as Incoming},
 };
+
+use crate::digest;
 
 /// A first one that just starts is waited for, or one that just ends: its agent has work to give back.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,7 +56,7 @@ pub(super) fn claim(folder: &Path, data: &Path, asked: &Asked) -> anyhow::Result
         .create(folder)
         .with_context(|| format!("cannot write to {}", folder.display()))?;
     // Short, for a socket's path is.
-    let name = &hex(&Sha256::digest(data.as_os_str().as_encoded_bytes()))[..16];
+    let name = &digest::of(data.as_os_str().as_encoded_bytes())?[..16];
     let (lock, socket) = (folder.join(format!("app-{name}.lock")), folder.join(format!("app-{name}.socket")));
     let until = Instant::now() + HAND_OVER_TIMEOUT;
     loop {
@@ -120,10 +121,6 @@ impl Drop for Instance {
             tracing::debug!(%error, "cannot remove {}", self.socket.display());
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ mod tray;
 use std::{
     path::Path,
     process::{self, ExitCode},
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -38,8 +37,6 @@ use remembered::Remembered;
 use tray::{Choice, Tray};
 
 const TITLE: &str = "My Workers";
-/// What still blocks a thread after a clean end is not waited for any longer.
-const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 const ICON_SIZE: i32 = 64;
 
 /// Everything that happens to the window, from wherever.
@@ -78,8 +75,7 @@ pub(super) fn open(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode>
         }
     };
     let mut events: EventLoop<Event> = EventLoopBuilder::with_user_event().build();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = cli::runtime()?;
     let (orders, ordered) = mpsc::unbounded_channel();
     let quit = CancellationToken::new();
     {
@@ -102,7 +98,7 @@ pub(super) fn open(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode>
         }
     });
     drop(desk);
-    runtime.shutdown_timeout(RUNTIME_GRACE);
+    runtime.shutdown_timeout(cli::RUNTIME_GRACE);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
