@@ -1,21 +1,14 @@
 """What the tests share: a Chromium, a worker for each file of tests, and a visit that must leave no error."""
 
-import signal
-
 import browser
 import pytest
+from fixtures import chromium, network, pytest_configure  # noqa: F401  pytest takes them from here
 from worker import Worker
 
 
-def pytest_configure():
-    # Whoever ends the tests ends what they started: fixtures come to their ends as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
 @pytest.fixture(scope="module")
-def chromium():
-    with browser.chromium() as running:
-        yield running
+def ada(network):
+    return network.account("ada", "provider")
 
 
 @pytest.fixture(scope="module")

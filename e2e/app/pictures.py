@@ -17,8 +17,8 @@ from network import Network, slow_scene
 from PIL import Image
 from processes import REPOSITORY, until
 from screen import Screen, colours
-from test_first_run import NewMachine, file_of, is_checked
-from worker import Worker
+from test_first_run import NewMachine, is_checked
+from worker import Worker, file_of
 
 COLOURS = 64
 # A page is as long as it is, up to this many pixels.
@@ -45,7 +45,7 @@ def take_window(folder, worker):
 
 
 def take_page(folder, page, name):
-    shot = page.screenshot(full_page=True, clip=None)
+    shot = page.screenshot(full_page=True)
     picture = Image.open(io.BytesIO(shot))
     picture = picture.crop((0, 0, picture.width, min(picture.height, HEIGHT_MAX)))
     file = folder / f"app-{name}.png"
@@ -93,7 +93,8 @@ def take_first_run(folder, chromium):
     try:
         page = browser.Visit(chromium, machine).page
         page.goto(f"{machine.url}/?key={machine.key}")
-        page.get_by_label("or paste what is in it").fill(file_of(network, network.account("ada", "provider"), "studio").read_text())
+        _, file = file_of(network, network.account("ada", "provider"), "studio")
+        page.get_by_label("or paste what is in it").fill(file.read_text())
         page.get_by_role("button", name="Import the file").click()
         is_checked(page)
         return take_page(folder, page, "first-run-light")

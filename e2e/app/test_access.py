@@ -1,10 +1,7 @@
 """Who may use the app: who has the key of this start, and no other site."""
 
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-
 import browser
+import elsewhere
 import pytest
 
 FORM = b"desired=paused"
@@ -46,26 +43,6 @@ def test_a_foreign_origin_changes_nothing(worker):
     assert worker.status()["desired_here"] == "active"
 
 
-@contextmanager
-def foreign_site(page):
-    """A site of somebody else's with one page."""
-
-    class Site(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-            self.wfile.write(page.encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://localhost:{server.server_port}/"
-    server.shutdown()
-
-
 def test_a_foreign_page_in_the_owners_browser_gets_nothing(chromium, worker):
     """With the cookie there: links, forms, frames and scripts of another site."""
     visit = browser.Visit(chromium, worker)
@@ -74,7 +51,8 @@ def test_a_foreign_page_in_the_owners_browser_gets_nothing(chromium, worker):
     page.get_by_role("heading", name="Slot 0").wait_for()
     hostile = f"""<form method="post" action="{worker.url}/pause"><input name="desired" value="paused"><button>Win</button></form>
         <a href="{worker.url}/">Look</a><iframe src="{worker.url}/"></iframe>"""
-    with foreign_site(hostile) as site:
+    with elsewhere.site(hostile) as port:
+        site = f"http://localhost:{port}/"
         page.goto(site)
         asked = f"fetch('{worker.url}/app/status', {{credentials: 'include'}}).then(() => 'read', () => 'refused')"
         assert page.evaluate(asked) == "refused"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import browser
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from network import Network
 from processes import Process, built, free_port, until
+from worker import file_of
 
 
 class NewMachine:
@@ -32,18 +31,6 @@ class NewMachine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def network():
-    network = Network()
-    yield network
-    network.stop()
-
-
-@pytest.fixture(scope="module")
-def ada(network):
-    return network.account("ada", "provider")
-
-
 @pytest.fixture
 def machine():
     machine = NewMachine()
@@ -62,12 +49,6 @@ def page(chromium, machine):
     visit.close()
 
 
-def file_of(network, provider, name):
-    path = network.download(provider, network.worker(provider, name))
-    path.write_text(path.read_text() + '\n[blender]\ndevice = "cpu"\n')
-    return path
-
-
 def is_checked(page):
     """The checks come one by one, and then the test render."""
     page.get_by_role("button", name="Check this machine").wait_for(timeout=30_000)
@@ -83,7 +64,7 @@ def is_checked(page):
 
 
 def test_a_dropped_file_makes_a_worker_that_renders(network, ada, machine, page):
-    file = file_of(network, ada, "dropped-box")
+    _, file = file_of(network, ada, "dropped-box")
     page.get_by_label("or paste what is in it").fill("registry = 'nonsense'")
     page.get_by_role("button", name="Import the file").click()
     page.locator("#file-error").wait_for()
@@ -99,12 +80,10 @@ def test_a_dropped_file_makes_a_worker_that_renders(network, ada, machine, page)
         file.read_text(),
     )
     until("the file is read", 10, lambda: "dropped-box" in page.get_by_label("or paste what is in it").input_value())
-    violations = Axe().run(page).response["violations"]
-    assert violations == [], violations
+    assert browser.faults(page) == ""
     page.get_by_role("button", name="Import the file").click()
     is_checked(page)
-    violations = Axe().run(page).response["violations"]
-    assert violations == [], violations
+    assert browser.faults(page) == ""
     assert machine.config.stat().st_mode & 0o077 == 0
     page.get_by_role("link", name="See them on the Rendering page").click()
     page.get_by_role("heading", name="Slot 0").wait_for()

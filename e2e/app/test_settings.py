@@ -5,8 +5,8 @@ import re
 import subprocess
 import tomllib
 
+import browser
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from network import WALLET
 from processes import built, environment, run, until
 
@@ -127,7 +127,6 @@ def test_the_switch_of_updates_and_a_look_for_one(worker, page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it(visit, page, scheme):
     page.emulate_media(color_scheme=scheme)
-    violations = Axe().run(page).response["violations"]
-    assert violations == [], [(found["id"], [node["html"] for node in found["nodes"]]) for found in violations]
-    page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    assert browser.faults(page) == ""
+    page.set_viewport_size(browser.PHONE)
+    assert browser.wide_by(page) == 0

@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from network import Network
 from processes import Process, built, free_port, run, until
 from screen import Screen, colours
-from worker import Worker
+from worker import Worker, file_of
 
 
 @pytest.fixture(scope="module")
@@ -38,28 +37,17 @@ def worker():
     worker.stop()
 
 
-@pytest.fixture(scope="module")
-def network():
-    network = Network()
-    network.ada = network.account("ada", "provider")
-    yield network
-    network.stop()
-
-
 class Machine:
     """A machine without an agent."""
 
-    def __init__(self, network, name):
-        self.network, self.name = network, name
+    def __init__(self, network, ada, name):
+        self.network, self.ada, self.name = network, ada, name
         self.config, self.data = network.folder / f"{name}.toml", network.folder / f"{name}-data"
         self.flags = ["--config", self.config, "--data", self.data, "--listen", f"127.0.0.1:{free_port()}"]
 
     def downloaded(self, name):
         """A new worker, and its config file."""
-        worker = self.network.worker(self.network.ada, name)
-        file = self.network.download(self.network.ada, worker)
-        file.write_text(file.read_text() + '\n[blender]\ndevice = "cpu"\n')
-        return worker, file
+        return file_of(self.network, self.ada, name)
 
     def start_agent(self):
         agent = Process(f"agent-{self.name}", self.network.folder, built("pictor-agent"), "run", *self.flags)
@@ -67,7 +55,7 @@ class Machine:
         return agent
 
     def is_status(self, worker, status):
-        return self.network.is_status(self.network.ada, worker, status)
+        return self.network.is_status(self.ada, worker, status)
 
     def link(self):
         file = self.data / "app.json"
@@ -75,8 +63,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(network, request):
-    return Machine(network, request.node.name.removeprefix("test_").replace("_", "-")[:40])
+def machine(network, ada, request):
+    return Machine(network, ada, request.node.name.removeprefix("test_").replace("_", "-")[:40])
 
 
 def flags(worker):

@@ -7,6 +7,14 @@ from network import Network, fake_gpus
 from processes import built, run, until
 
 
+def file_of(network, provider, name):
+    """A new worker, and its config file; it renders on the processor."""
+    worker = network.worker(provider, name)
+    file = network.download(provider, worker)
+    file.write_text(file.read_text() + '\n[blender]\ndevice = "cpu"\n')
+    return worker, file
+
+
 class Worker:
     """An agent of a network of its own; `url` is where its app is."""
 

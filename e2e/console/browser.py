@@ -4,6 +4,7 @@ import os
 from contextlib import contextmanager
 from urllib.parse import urlencode
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 DESKTOP = {"width": 1280, "height": 900}
@@ -63,6 +64,15 @@ class Visit:
     def close(self):
         self.context.close()
         assert self.errors == [], self.errors
+
+
+def faults(page):
+    """What keeps somebody from using the page, as axe finds it; nothing, on every page."""
+    return "\n".join(
+        f"{found['id']} ({found['impact']}): {found['help']}\n    "
+        + "\n    ".join(f"{node['target']} {node['html'][:200]} {node['failureSummary']}" for node in found["nodes"][:4])
+        for found in Axe().run(page).response["violations"]
+    )
 
 
 def wide_by(page):

@@ -1,22 +1,9 @@
 """What the tests share: a Chromium and a network for each file of tests, and visits that must leave no error."""
 
-import signal
-
 import browser
 import pytest
 from filled import Filled
-from network import Network
-
-
-def pytest_configure():
-    # Whoever ends the tests ends what they started: fixtures come to their ends as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser.chromium() as running:
-        yield running
+from fixtures import chromium, network, pytest_configure  # noqa: F401  pytest takes them from here
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +12,6 @@ def filled():
     filled = Filled()
     yield filled
     filled.stop()
-
-
-@pytest.fixture(scope="module")
-def network():
-    network = Network()
-    yield network
-    network.stop()
 
 
 @pytest.fixture

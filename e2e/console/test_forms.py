@@ -1,47 +1,18 @@
 """Forms that another site made, or that carry no proof of this session, change nothing."""
 
-import threading
-from contextlib import contextmanager
-from functools import partial
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlencode
 
+import elsewhere
 import pytest
 
 
-class Lure(BaseHTTPRequestHandler):
-    """A page that sends a form to another site as soon as it is looked at."""
-
-    def __init__(self, action, fields, *args):
-        self.action, self.fields = action, fields
-        super().__init__(*args)
-
-    def do_GET(self):
-        inputs = "".join(
-            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in self.fields.items()
-        )
-        page = f'<form method="post" action="{escape(self.action)}">{inputs}</form><script>document.forms[0].submit()</script>'
-        self.send_response(200)
-        self.send_header("content-type", "text/html")
-        self.end_headers()
-        self.wfile.write(page.encode())
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
 def lure(action, fields):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Lure, action, fields))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    """A page that sends a form to another site as soon as it is looked at."""
+    inputs = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in fields.items()
+    )
+    return f'<form method="post" action="{escape(action)}">{inputs}</form><script>document.forms[0].submit()</script>'
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +48,7 @@ def test_another_site_cannot_send_a_form(visit, network, provider, worker, host)
     token = token_of(visitor.page)
     for action, fields in writes(worker):
         before = network.ask(provider, "GET", f"/v1/workers/{worker['id']}")
-        with lure(network.url + action, {**fields, "form_token": token}) as port:
+        with elsewhere.site(lure(network.url + action, {**fields, "form_token": token})) as port:
             page = visitor.new_page()
             with page.expect_response(network.url + action) as answered:
                 page.goto(f"http://{host}:{port}/")
