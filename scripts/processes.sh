@@ -8,6 +8,20 @@ service_names=()
 foreground_pid=
 # Where messages go, also from inside a command whose own errors go to a log.
 exec 8>&2
+# The servers are here, and no proxy leads to them.
+export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
+
+# phase WHAT: says it, with the seconds since the script began.
+phase() { printf '%5d s  %s\n' "$SECONDS" "$1"; }
+
+# skipped WHY WHAT: says what this machine cannot do. That is no failure, and nobody shall take it for a success.
+skipped() { printf '\n!! SKIPPED: %s\n!! %s\n\n' "$1" "$2"; }
+
+# skip WHY WHAT: ends the script with that.
+skip() {
+    skipped "$@"
+    exit 0
+}
 
 # Ends the script with a message, and with the end of a log where one is named.
 fail() {
