@@ -84,7 +84,8 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
     run(config, key, shutdown).await
 }
 
-/// Runs the agent until `shutdown`, or until a new version takes over. The worker app opens with `key`.
+/// Runs the agent until `shutdown`, or until a new version takes over. The worker app opens with `key`, unless this process
+/// was another version before: then with the key of that one.
 pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<Ended> {
     let _lock = open_data(&config.data)?;
     let started = match update::boot(&config)? {
@@ -92,6 +93,7 @@ pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> an
         Boot::Switch(place, program) => return Ok(Ended::Switch(place, program)),
     };
     let trial = started.trial.clone();
+    let key = Link::inherited_key(&config.link_folder).unwrap_or(key);
     let ended = work(config, started, key, shutdown).await;
     update::conclude(trial, &ended);
     ended
@@ -123,7 +125,7 @@ async fn work(
     let Shared { readiness, health, economics, update_enabled, .. } = shared;
     let link = Link::new(doors.app_address()?, key);
     let app_routes = app::routes(Arc::clone(&app), &link.key, doors.app_address()?);
-    let _published = link.publish(&link_folder, is_service).context("cannot leave the worker app's link")?;
+    let published = link.publish(&link_folder, is_service).context("cannot leave the worker app's link")?;
 
     // The loops. None of them ends by itself.
     let mut loops = JoinSet::new();
@@ -158,7 +160,9 @@ async fn work(
     flush(&runner).await;
     loops.shutdown().await;
     // Who only becomes another version is back before anybody misses it.
-    if !matches!(result, Ok(Ended::Switch(..))) {
+    if matches!(result, Ok(Ended::Switch(..))) {
+        published.hand_down();
+    } else {
         heartbeat.goodbye().await;
     }
     economics.save();

@@ -65,6 +65,14 @@ impl Link {
         format!("http://{}/?key={}", self.address, self.key)
     }
 
+    /// The key of the version that this process was a moment ago: with it, pages that are open stay open. Taken once.
+    pub fn inherited_key(folder: &Path) -> Option<String> {
+        let file = folder.join(HANDED_DOWN);
+        let link: Link = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+        fs::remove_file(file).ok()?;
+        (link.pid == std::process::id()).then_some(link.key)
+    }
+
     /// A call of the app, with its key.
     pub fn call(&self, client: &Client, method: Method, path: &str) -> RequestBuilder {
         client.request(method, format!("http://{}{path}", self.address)).bearer_auth(&self.key)
@@ -106,10 +114,24 @@ impl Link {
     }
 }
 
+/// What the version before leaves for the one that takes its process over.
+const HANDED_DOWN: &str = "app.json.handed-down";
+
 /// Takes the link away when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it takes the link away"]
 pub struct Published(PathBuf);
+
+impl Published {
+    /// Leaves its key for the version that this process becomes.
+    pub fn hand_down(self) {
+        if let Err(error) = fs::rename(&self.0, self.0.with_file_name(HANDED_DOWN)) {
+            tracing::debug!(%error, "the worker app's key cannot be handed down");
+            return;
+        }
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for Published {
     fn drop(&mut self) {
@@ -139,5 +161,19 @@ mod tests {
     fn keys_are_long_and_never_the_same() {
         let (one, other) = (new_key(), new_key());
         assert!(one != other && one.len() == 43 && one.is_ascii(), "{one} {other}");
+    }
+
+    #[test]
+    fn a_key_is_handed_down_within_a_process_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Link::inherited_key(folder.path()), None);
+        let link = Link::new(([127, 0, 0, 1], 9850).into(), new_key());
+        link.publish(folder.path(), false).unwrap().hand_down();
+        assert!(!folder.path().join(FILE).exists());
+        assert_eq!(Link::inherited_key(folder.path()), Some(link.key.clone()));
+        assert_eq!(Link::inherited_key(folder.path()), None, "it is taken once");
+        let killed = Link { pid: link.pid + 1, ..link };
+        killed.publish(folder.path(), false).unwrap().hand_down();
+        assert_eq!(Link::inherited_key(folder.path()), None);
     }
 }
