@@ -13,11 +13,11 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "console"))
 
 import browser
+from first_run import NewMachine, is_checked
 from network import Network, slow_scene
 from PIL import Image
 from processes import REPOSITORY, until
 from screen import Screen, colours
-from test_first_run import NewMachine, is_checked
 from worker import Worker, file_of
 
 COLOURS = 64

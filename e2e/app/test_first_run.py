@@ -1,34 +1,11 @@
 """From a machine that is no worker to one that renders: the pages of a first run."""
 
-import json
 import re
-import shutil
-import tempfile
-from pathlib import Path
 
 import browser
 import pytest
-from processes import Process, built, free_port, until
+from first_run import NewMachine, drop, is_checked
 from worker import file_of
-
-
-class NewMachine:
-    """`pictor-agent app` where there is no config file yet."""
-
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="pictor-app-"))
-        self.folder.chmod(0o755)
-        self.config, self.data = self.folder / "config/worker.toml", self.folder / "data"
-        self.agent = Process(
-            "agent", self.folder, built("pictor-agent"), "app", "--browser", "--hidden", "--config", self.config,
-            "--data", self.data, "--listen", f"127.0.0.1:{free_port()}",
-        )
-        link = until("the app's link", 30, lambda: (self.data / "app.json").exists() and json.loads((self.data / "app.json").read_text()))
-        self.url, self.key = f"http://{link['address']}", link["key"]
-
-    def stop(self):
-        self.agent.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -49,20 +26,6 @@ def page(chromium, machine):
     visit.close()
 
 
-def is_checked(page):
-    """The checks come one by one, and then the test render."""
-    page.get_by_role("button", name="Check this machine").wait_for(timeout=30_000)
-    page.get_by_role("button", name="Check this machine").click()
-    checks = page.locator("#checks")
-    for title in ["Config file", "Data folder", "Disk", "Blender", "Sandbox", "GPUs", "Registry", "Clock", "Token"]:
-        checks.get_by_text(f"{title}:").wait_for(timeout=60_000)
-    checks.get_by_role("heading", name="Test render").wait_for(timeout=60_000)
-    page.get_by_text("This machine is ready").wait_for(timeout=120_000)
-    assert re.search(r"Slot 0: [\d.]+ s on .*, by Blender 3\.4", checks.inner_text())
-    picture = page.get_by_role("img", name="The frame that slot 0 rendered")
-    until("the frame is seen", 20, lambda: picture.evaluate("image => image.complete && image.naturalWidth") == 640)
-
-
 def test_a_dropped_file_makes_a_worker_that_renders(network, ada, machine, page):
     _, file = file_of(network, ada, "dropped-box")
     page.get_by_label("or paste what is in it").fill("registry = 'nonsense'")
@@ -71,15 +34,7 @@ def test_a_dropped_file_makes_a_worker_that_renders(network, ada, machine, page)
     assert page.get_by_label("or paste what is in it").input_value() == "registry = 'nonsense'"
     assert not machine.config.exists()
 
-    page.evaluate(
-        """(text) => {
-            const data = new DataTransfer();
-            data.items.add(new File([text], "pictor-worker-dropped-box.toml"));
-            document.querySelector("[data-drop]").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
-        }""",
-        file.read_text(),
-    )
-    until("the file is read", 10, lambda: "dropped-box" in page.get_by_label("or paste what is in it").input_value())
+    drop(page, file)
     assert browser.faults(page) == ""
     page.get_by_role("button", name="Import the file").click()
     is_checked(page)

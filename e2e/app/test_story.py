@@ -1,0 +1,206 @@
+"""A machine's first hour, in one browser: from its config file to the next version of its agent."""
+
+import os
+import re
+import signal
+import tomllib
+from contextlib import contextmanager
+
+import browser
+import pytest
+from first_run import NewMachine, drop, is_checked
+from network import Network, made_scene
+from processes import until
+from releases import Releases, version_of
+from worker import file_of
+
+NOTES = "Faster clouds."
+OFF = "automatic updates are off"
+
+
+@pytest.fixture(scope="module")
+def releases():
+    releases = Releases()
+    yield releases
+    releases.stop()
+
+
+@pytest.fixture(scope="module")
+def network(releases):
+    network = Network("--releases", str(releases.served))
+    yield network
+    network.stop()
+
+
+class Story:
+    """Ada's machine, the page that she has open, and a creator somewhere."""
+
+    def __init__(self, network, releases, machine, page):
+        self.network, self.releases, self.machine, self.page = network, releases, machine, page
+        self.ada = network.account("ada", "provider")
+        self.cleo = network.account("cleo", "creator", credit="10")
+        self.program = releases.folder / "bin/pictor-agent"
+        self.worker = None
+        self.job = None
+
+    def tab(self, name):
+        self.page.get_by_role("link", name=name, exact=True).click()
+        self.page.locator("[aria-current]").get_by_text(name, exact=True).wait_for()
+
+    def status(self):
+        return self.network.ask(self.ada, "GET", f"/v1/workers/{self.worker['id']}")
+
+    def settings(self):
+        return tomllib.loads(self.machine.config.read_text())
+
+    def neighbours(self):
+        return sorted(path.name for path in self.program.parent.iterdir())
+
+
+@pytest.fixture
+def machine(releases):
+    machine = NewMachine(releases.install())
+    yield machine
+    machine.stop()
+
+
+@pytest.fixture
+def story(network, releases, machine, chromium):
+    visit = browser.Visit(chromium, machine)
+    visit.page.goto(f"{machine.url}/?key={machine.key}")
+    yield Story(network, releases, machine, visit.page)
+    # What Chromium says of a server that makes way for another, and of pages that the first one has not.
+    visit.errors[:] = [error for error in visit.errors if not re.search("404|ERR_", error)]
+    visit.close()
+
+
+def test_the_whole_story(story):
+    becomes_a_worker(story)
+    renders(story)
+    is_paused(story)
+    is_told_a_price(story)
+    leaves_a_new_version_alone(story)
+    takes_it_after_its_task(story)
+    goes_on_with_it(story)
+
+
+def becomes_a_worker(story):
+    story.worker, file = file_of(story.network, story.ada, "story-box")
+    drop(story.page, file)
+    story.page.get_by_role("button", name="Import the file").click()
+    is_checked(story.page)
+    story.page.get_by_role("link", name="See them on the Rendering page").click()
+    story.page.get_by_role("heading", name="Slot 0").wait_for()
+    story.network.is_status(story.ada, story.worker, "idle")
+
+
+def renders(story):
+    scene = made_scene("e2e/scenes/cube.py", "watched.blend", "8000")
+    story.job = story.network.submit(story.cleo, scene, "--frames", "1")
+    moves(story.page)
+    log = story.page.locator("#log-0")
+    until("Blender's words", 60, lambda: "Sample" in log.inner_text())
+
+
+def moves(page):
+    """The bar and the clock of the task on the page, without its being loaded again."""
+    page.evaluate("window.stays = true")
+    bar, clock = page.locator("#slot-0").get_by_role("progressbar"), page.locator("#slot-0 .elapsed")
+    bar.wait_for(timeout=60_000)
+    bar_before, clock_before = float(bar.get_attribute("value")), clock.inner_text()
+    until("the bar moves", 60, lambda: float(bar.get_attribute("value")) > bar_before)
+    until("the clock runs", 60, lambda: clock.inner_text() != clock_before)
+    assert page.evaluate("window.stays === true"), "the page was loaded again"
+
+
+def is_paused(story):
+    story.page.get_by_role("button", name="Pause", exact=True).click()
+    story.page.locator("#state").get_by_text("Paused on this machine.").wait_for()
+    until("the task is held", 30, lambda: story.page.locator("#worker-status").inner_text() == "paused")
+    story.network.is_status(story.ada, story.worker, "paused")
+
+
+def is_told_a_price(story):
+    story.tab("Settings")
+    for label, value, key, kept in [("Currency", "EUR", "currency", "EUR"), ("Price of a kilowatt-hour", "0.31", "price_per_kwh", 0.31)]:
+        story.page.get_by_label(label, exact=True).fill(value)
+        story.page.get_by_role("button", name=f"Save: {label}").click()
+        until("it is in the file", 20, lambda: story.settings().get("economics", {}).get(key) == kept)
+        story.page.get_by_role("status").get_by_text("Saved").wait_for()
+
+
+def leaves_a_new_version_alone(story):
+    """The switch is off: the page says what there is, and nothing is done about it."""
+    page, releases = story.page, story.releases
+    before = story.program.read_bytes()
+    switch(page, "Switch off", "Switch on")
+    releases.publish(version_of(story.program, story.machine)["target"], NOTES)
+    look(page)
+    page.locator("#update-state").get_by_text(OFF).wait_for()
+    assert page.locator("#version-current").inner_text() == releases.version
+    assert page.locator("#version-available").inner_text() == releases.newer
+    assert NOTES in page.locator("#update-state").inner_text()
+    assert browser.faults(page) == ""
+    assert story.neighbours() == ["pictor-agent"] and story.program.read_bytes() == before
+
+
+def takes_it_after_its_task(story):
+    """One page tells all of it, from the version that waits to the version that runs, and is never loaded again."""
+    page, releases = story.page, story.releases
+    state, current = page.locator("#update-state"), page.locator("#version-current")
+    before = story.program.read_bytes()
+    story.tab("Rendering")
+    page.get_by_role("button", name="Resume").click()
+    moves(page)
+    with held_still(story.machine):
+        story.tab("Settings")
+        switch(page, "Switch on", "Switch off")
+        look(page)
+        state.get_by_text("it is installed as soon as no task runs").wait_for()
+        assert browser.faults(page) == ""
+        assert current.inner_text() == releases.version
+        page.evaluate("window.stays = true")
+
+    until("the new version", 90, lambda: current.inner_text() == releases.newer)
+    until("it is the installed one", 60, lambda: "up to date" in state.inner_text())
+    assert page.locator("#version-available").inner_text() == "nothing newer"
+    assert page.evaluate("window.stays === true"), "the page was loaded again"
+    assert page.locator("#lost").is_hidden()
+    assert story.neighbours() == ["pictor-agent", "pictor-agent.previous"]
+    assert story.program.with_name("pictor-agent.previous").read_bytes() == before
+    assert version_of(story.program, story.machine)["version"] == releases.newer
+    assert story.machine.agent.is_running(), "it became the new version in the same process"
+
+
+@contextmanager
+def held_still(machine):
+    """Its task is under way until the end of this, however fast the machine."""
+    blenders = machine.blenders()
+    assert blenders
+    for blender in blenders:
+        os.kill(blender, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for blender in blenders:
+            os.kill(blender, signal.SIGCONT)
+
+
+def switch(page, press, then):
+    page.get_by_role("button", name=press).click()
+    page.get_by_role("button", name=then).wait_for()
+
+
+def look(page):
+    page.get_by_role("button", name="Look for a newer version").click()
+
+
+def goes_on_with_it(story):
+    """No frame was lost, what was set is still set, and the pages work as before."""
+    completed = story.network.ask(story.cleo, "GET", f"/v1/jobs/{story.job}")
+    assert (completed["status"], completed["frames_completed"]) == ("completed", 1)
+    assert story.network.is_status(story.ada, story.worker, "idle")["agent_version"] == story.releases.newer
+    assert story.settings()["economics"] == {"currency": "EUR", "price_per_kwh": 0.31}
+    story.tab("Rendering")
+    story.page.get_by_role("button", name="Pause", exact=True).wait_for()
+    assert story.page.locator("#worker-status").inner_text() == "idle"
