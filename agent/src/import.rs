@@ -12,7 +12,7 @@ use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
-    config::{self, ConfigError, Identity, ImportFlags},
+    config::{self, ConfigError, Identity, ImportFlags, RunFlags},
     durable, registry,
 };
 
@@ -67,6 +67,15 @@ pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
         println!("Start rendering:   pictor-agent run{option}");
     }
     Ok(())
+}
+
+/// Makes this machine the worker that the start's enrolment key is for, if it has one and is none yet.
+pub async fn enrol_at_start(flags: &RunFlags) -> anyhow::Result<()> {
+    if flags.enrol.is_none() {
+        return Ok(());
+    }
+    let RunFlags { config, enrol, registry, .. } = flags.clone();
+    import(ImportFlags { file: None, enrol, registry, config }).await
 }
 
 /// Trades a key for a worker and installs its file.

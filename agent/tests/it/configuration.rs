@@ -1,11 +1,16 @@
 //! Config files: read, refused with the key and the line, imported.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use pictor_agent::config::{Config, RunFlags};
+use tokio::process::{Child, Command};
 
 use super::{
-    agent::{config_text, nobody, run_to_end},
+    agent::{command, config_text, nobody, run_to_end, wait_for},
     registry::{ENROLMENT_KEY, Registry},
 };
 
@@ -137,6 +142,49 @@ async fn a_key_is_traded_for_a_worker_once() {
     assert!(code == 0 && stdout.contains("rack-1 already"), "{stdout}{stderr}");
     let (code, ..) = import("b/worker.toml", ENROLMENT_KEY).await.unwrap();
     assert_eq!((code, registry.books().enrolled.len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_trades_a_key_once_where_no_agent_runs_yet() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let said = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let start = |name: &str| -> Child {
+        let mut app = command(folder.path());
+        app.args(["app", "--browser", "--hidden", "--listen", "127.0.0.1:0", "--registry", &registry.url()])
+            .args(["--enrol", ENROLMENT_KEY])
+            .arg("--config")
+            .arg(folder.path().join("worker.toml"))
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .stdout(File::create(folder.path().join(name)).unwrap());
+        Command::from(app).kill_on_drop(true).spawn().unwrap()
+    };
+    let opens = async |name: &str| {
+        let what = format!("the link, by the {name} start");
+        wait_for(&what, async || said(name).contains("The worker app, with the key").then_some(())).await;
+    };
+    // Of two at once, one shows what the other has started.
+    let mut at_once = [start("first"), start("second")];
+    opens("first").await;
+    opens("second").await;
+    let both = said("first") + &said("second");
+    assert!(both.contains("Worker rack-1") && both.contains("The agent was started here"), "{both}");
+    assert_eq!(registry.books().enrolled.len(), 1);
+    let config = RunFlags { config: Some(folder.path().join("worker.toml")), ..RunFlags::default() };
+    assert_eq!(Config::load(&config).unwrap().identity.0.worker_name.as_str(), "rack-1");
+
+    let mut third = start("third");
+    assert!(third.wait().await.unwrap().success());
+    assert!(said("third").contains("the enrolment key was not used"), "{}", said("third"));
+    for app in &mut at_once {
+        // That which found the other's agent has ended.
+        let _ = app.kill().await;
+    }
+    let _fourth = start("fourth");
+    opens("fourth").await;
+    assert!(said("fourth").contains("rack-1 already"), "{}", said("fourth"));
+    assert_eq!(registry.books().enrolled.len(), 1);
 }
 
 #[test]
