@@ -291,8 +291,9 @@ def test_an_enrolment_key_makes_a_worker_before_the_window_opens(screen, machine
 
 def test_it_starts_with_the_session_if_wanted(screen, worker):
     entry = screen.environment["XDG_CONFIG_HOME"] / "autostart/pictor-agent.desktop"
-    assert screen.start_app(*flags(worker), "--autostart", "on").ended()[0] == 0
+    enrol = ["--enrol", "secret", "--registry", "https://registry.example"]
+    assert screen.start_app(*flags(worker), "--metrics-token-file", "/etc/token", *enrol, "--autostart", "on").ended()[0] == 0
     text = entry.read_text()
-    assert f"app --hidden --config {worker.config} --data {worker.data}\n" in text
+    assert f"app --hidden --config {worker.config} --data {worker.data} --metrics-token-file /etc/token\n" in text
     assert screen.start_app("--autostart", "off").ended()[0] == 0
     assert not entry.exists()
