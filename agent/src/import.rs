@@ -99,6 +99,7 @@ pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Res
 pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
     let worker = config::identity(file, &text)?;
     let (text, left_out) = without_owners_keys(file, text)?;
+    config::check(file, &text)?;
     // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
     let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
@@ -110,7 +111,7 @@ pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<
         Some(existing) => merge(file, &text, destination, existing)?,
         None => text,
     };
-    config::identity(destination, &merged)?;
+    config::check(destination, &merged)?;
     write(destination, &merged)?;
     Ok(Imported { worker: Identity(worker), had_file: existing.is_some(), left_out })
 }

@@ -78,6 +78,7 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
     let key = link::new_key();
     let config = match Config::load(flags) {
         Err(ConfigError::Missing(destination)) => {
+            config::check_flags(flags, &destination)?;
             let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
             let _lock = open_data(&data)?;
             let listener = server::bind(listen).await?;

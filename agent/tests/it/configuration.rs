@@ -71,6 +71,11 @@ fn beyond_loopback_metrics_need_a_token_or_a_word() {
     let (code, _, stderr) = run_to_end(folder.path(), &["run", "--config", &path, "--listen", "0.0.0.0:0"]);
     assert_eq!(code, BAD_CONFIGURATION);
     assert!(stderr.contains("token_file") && stderr.contains("open = true"), "{stderr}");
+    // No file that is dropped on the first run's page could say so: it is said before.
+    let missing = folder.path().join("none.toml").display().to_string();
+    let app = ["app", "--browser", "--hidden", "--config", &missing, "--listen", "0.0.0.0:0"];
+    let (code, _, stderr) = run_to_end(folder.path(), &app);
+    assert!(code == BAD_CONFIGURATION && stderr.contains("--metrics-token-file FILE"), "{stderr}");
     let token = write(folder.path(), "token", "secret\n");
     for table in [format!("token_file = \"{token}\""), "open = true".to_owned()] {
         let path = write(folder.path(), "worker.toml", &format!("{good}[metrics]\n{table}\n"));
@@ -106,6 +111,24 @@ fn import_installs_and_keeps_the_machines_own_settings() {
     let broken = write(folder.path(), "broken.toml", "registry = 7\n");
     let (code, _, stderr) = import(&broken);
     assert_eq!((code, fs::read_to_string(destination).unwrap()), (BAD_CONFIGURATION, before), "{stderr}");
+    // What the agent would not start with, and the machine's own part that it does not.
+    for (table, said) in [
+        ("[economics]\nprice_per_kwh = 0.3\n", "currency"),
+        ("[idle]\nafter_seconds = 0\n", "`after_seconds` under [idle]"),
+        ("[metrics]\nhost_interval_seconds = 0.0\n", "`host_interval_seconds` under [metrics]"),
+        ("[sandbox]\nuid = 0\n", "`uid` under [sandbox]"),
+    ] {
+        let refused = write(folder.path(), "refused.toml", &(config_text("http://127.0.0.1:1") + table));
+        let new = folder.path().join("new/worker.toml").display().to_string();
+        let (code, _, stderr) = run_to_end(folder.path(), &["import", &refused, "--config", &new]);
+        assert!(code == BAD_CONFIGURATION && stderr.contains(said) && stderr.contains(&refused), "{stderr}");
+        assert!(!Path::new(&new).exists());
+    }
+    let own = config_text("http://127.0.0.1:1") + "[update]\npublic_key = \"RWnonsense\"\n";
+    fs::write(destination, &own).unwrap();
+    let (code, _, stderr) = import(&again);
+    assert!(code == BAD_CONFIGURATION && stderr.contains("`public_key` under [update]"), "{stderr}");
+    assert_eq!(fs::read_to_string(destination).unwrap(), own);
     assert_eq!(import("/nowhere/file.toml").0, BAD_CONFIGURATION);
 }
 
