@@ -83,10 +83,16 @@ async fn what_is_not_genuine_is_refused() {
     refused("its format is 2").await;
     machine.publish(&genuine().with(&format!("/files/{TARGET}/file"), json!("../../etc/passwd")));
     refused("makes no sense").await;
-    // For other platforms alone.
+    // For other platforms alone, and for this one without or with the window that this program has not.
     let entry = genuine().entry();
     machine.publish(&genuine().with("/files", json!({"riscv64-unknown-none": entry})));
-    refused("has no program for this platform").await;
+    refused("this release has no program").await;
+    let (other, words) = match TARGET.strip_suffix("+desktop") {
+        Some(platform) => (platform.to_owned(), format!("no program with a window for {platform}")),
+        None => (format!("{TARGET}+desktop"), format!("no program for {TARGET}")),
+    };
+    machine.publish(&genuine().with("/files", json!({other: entry})));
+    refused(&words).await;
     assert_eq!(machine.registry.books().releases.fetched, 0, "what is refused is not downloaded");
 
     // The program is not what the manifest promises.
