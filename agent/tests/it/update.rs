@@ -5,12 +5,12 @@ mod machine;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path as FilePath, process::Command, time::Duration};
 
-use axum::body::Bytes;
+use axum::{body::Bytes, http::Method};
 use jiff::{Timestamp, ToSpan};
 use pictor_agent::update::TARGET;
 use serde_json::json;
 
-use super::agent::{PROGRAM, command, config_text};
+use super::agent::{PROGRAM, command, config_text, wait_for};
 use machine::{Machine, Release, VERSION, later, program, replaced, script};
 pub(crate) use machine::{Releases, serve};
 
@@ -285,6 +285,35 @@ async fn asked_for_while_no_agent_runs_it_is_tried_at_the_next_start() {
     drop(genuine);
     assert_eq!(machine.update(&[]).await.0, 0);
     machine.start();
+    machine.runs(&newer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_trial_from_beginning_is_said_once() {
+    let (mut machine, newer) = (Machine::new().await, later("8"));
+    machine.publish(&Release::new(&newer, program(&newer)));
+    assert_eq!(machine.update(&[]).await.0, 0);
+    // Nobody gets the turn to change the state.
+    let lock = machine.path("data/update/lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    machine.start();
+    // Each look is followed by a try, and is logged.
+    for looks in 1..=3 {
+        let what = format!("look {looks}");
+        machine
+            .until(&what, |machine| (machine.log().matches("no update: ").count() >= looks).then_some(()))
+            .await;
+        machine.page(Method::POST, "/settings/look-for-update").await;
+    }
+    let said = format!("the trial of version {newer} cannot begin: Is a directory");
+    assert_eq!(machine.log().matches(&said).count(), 1);
+    wait_for("the page to say why", async || {
+        let page = machine.page(Method::GET, "/settings").await;
+        page.contains("the last try came to nothing: Is a directory").then_some(())
+    })
+    .await;
+    fs::remove_dir(&lock).unwrap();
     machine.runs(&newer).await;
 }
 
