@@ -133,6 +133,8 @@ pub struct Status {
     pub reason: Option<String>,
     /// Whether new versions are taken without being asked for.
     pub is_enabled: bool,
+    /// Why this program does not replace itself, and who does; `None` where it does.
+    pub keeper: Option<String>,
     pub checked_at: Option<Timestamp>,
 }
 
@@ -195,6 +197,7 @@ impl Updates {
             state: if trial.is_some() { Phase::Trial } else { Phase::Unknown },
             reason: None,
             is_enabled: config.update.is_enabled,
+            keeper: place.keeper().other(),
             checked_at: None,
         };
         let (key, config) = (config.update.key.clone(), config.path.clone());
@@ -283,6 +286,8 @@ impl Updates {
         let (offer, published_at) = self.releases.look().await?;
         let Some(turn) = self.releases.store.try_turn()? else { return Ok(()) };
         self.releases.remember(&turn, published_at)?;
+        let keeper = self.releases.place.keeper();
+        self.status.send_modify(|status| status.keeper = keeper.clone().other());
         let Offer::Newer { version, notes, program } = offer else {
             let is_nothing = offer == Offer::Nothing;
             self.status.send_modify(|status| {
@@ -293,7 +298,7 @@ impl Updates {
             return Ok(());
         };
         let is_enabled = self.status.borrow().is_enabled;
-        let program = match (self.releases.place.keeper(), program) {
+        let program = match (keeper, program) {
             (Keeper::Other(why), _) | (Keeper::Itself, Err(why)) => Err(why),
             (Keeper::Itself, Ok(_)) if !is_enabled => {
                 Err("automatic updates are off: `pictor-agent update` takes it".to_owned())
@@ -441,6 +446,7 @@ mod tests {
             state: Phase::Unknown,
             reason: None,
             is_enabled: true,
+            keeper: None,
             checked_at: None,
         };
         Updates {

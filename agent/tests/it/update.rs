@@ -33,6 +33,7 @@ async fn a_newer_version_takes_over() {
     // The new one answers for itself, and goes on updating.
     let (code, said) = machine.update(&["--check"]).await;
     assert!(code == 0 && said.contains("there is nothing newer"), "{said}");
+    assert!(said.contains("The agent takes newer versions by itself."), "{said}");
     let newest = later("9");
     machine.publish(&Release::new(&newest, program(&newest)));
     let (code, said) = machine.update(&[]).await;
@@ -344,6 +345,10 @@ async fn where_it_may_not_replace_itself_it_says_who_does() {
     let update = run("update", &[]).await;
     assert_eq!(update.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&update.stderr).contains(who), "{update:?}");
+    machine.publish(&Release::new(VERSION, program(VERSION)));
+    let check = run("update", &["--check"]).await;
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains("there is nothing newer") && said.contains(who), "{check:?}");
     fs::set_permissions(machine.path("bin"), fs::Permissions::from_mode(0o755)).unwrap();
     machine.is_untouched();
 }
