@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::{link, terminal},
     blender::sandbox,
-    config::{self, Cli, Command, Config, DoctorFlags, ImportFlags, RunFlags},
+    config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
     desktop, doctor, idle, import, settings,
     update::{self, Ended, command::UpdateFlags},
 };
@@ -129,10 +129,7 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 }
 
 async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
-    if flags.enrol.is_some() {
-        let RunFlags { config, enrol, registry, .. } = flags.clone();
-        import::import(ImportFlags { file: None, enrol, registry, config }).await?;
-    }
+    import::enrol_at_start(&flags).await?;
     let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;

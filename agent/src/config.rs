@@ -255,11 +255,11 @@ impl Config {
             processes: file.sandbox.processes.unwrap_or(usual.processes),
             wall: usual.wall,
         };
+        let update = file.update.settings(&path)?;
         let mut table = file.metrics;
         table.token_file = flags.metrics_token_file.clone().or(table.token_file);
-        let metrics = metrics(&path, table, listen)?;
-        let update = update::Settings::new(file.update.enabled, file.update.public_key.as_deref())
-            .map_err(|message| ConfigError::Value { path: path.clone(), message })?;
+        let access = table.access(&path, listen)?;
+        let metrics = table.config(&path, access)?;
         Ok(Config {
             identity: Identity(worker),
             listen,
@@ -311,6 +311,20 @@ pub fn changeable(path: &Path, text: &str) -> Result<Changeable, ConfigError> {
     })
 }
 
+/// Refuses the text of a config file that [`Config::load`] would refuse, whatever the flags.
+pub fn check(path: &Path, text: &str) -> Result<(), ConfigError> {
+    changeable(path, text)?;
+    let file = parse(path, text)?;
+    file.metrics.config(path, MetricsAccess::Anyone)?;
+    file.update.settings(path).map(drop)
+}
+
+/// Refuses flags that no imported config file can go with: who may read `/metrics` is not a downloaded file's to say.
+pub fn check_flags(flags: &RunFlags, path: &Path) -> Result<(), ConfigError> {
+    let table = MetricsTable { token_file: flags.metrics_token_file.clone(), ..MetricsTable::default() };
+    table.access(path, flags.listen.unwrap_or(LISTEN_DEFAULT)).map(drop)
+}
+
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| {
         let message =
@@ -337,49 +351,62 @@ fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
     Ok(file)
 }
 
-fn metrics(path: &Path, table: MetricsTable, listen: SocketAddr) -> Result<MetricsConfig, ConfigError> {
-    let interval = |key: &str, seconds: Option<f64>, usual: f64| {
-        let seconds = seconds.unwrap_or(usual);
-        if (INTERVAL_SECONDS_MIN..=3600.0).contains(&seconds) {
-            Ok(Duration::from_secs_f64(seconds))
-        } else {
-            let message =
-                format!("`{key}` under [metrics] is {seconds}; it can be {INTERVAL_SECONDS_MIN} to 3600");
-            Err(ConfigError::Value { path: path.to_owned(), message })
-        }
-    };
-    let access = match table.token_file {
-        Some(token_file) => {
-            let text = fs::read_to_string(&token_file)
-                .map_err(|source| ConfigError::Unreadable { path: token_file.clone(), source })?;
-            let token = text.trim();
-            if token.is_empty() {
-                return Err(ConfigError::Value {
-                    path: token_file,
-                    message: "the token file is empty".to_owned(),
-                });
+impl UpdateTable {
+    fn settings(&self, path: &Path) -> Result<update::Settings, ConfigError> {
+        update::Settings::new(self.enabled, self.public_key.as_deref())
+            .map_err(|message| ConfigError::Value { path: path.to_owned(), message })
+    }
+}
+
+impl MetricsTable {
+    fn config(self, path: &Path, access: MetricsAccess) -> Result<MetricsConfig, ConfigError> {
+        let interval = |key: &str, seconds: Option<f64>, usual: f64| {
+            let seconds = seconds.unwrap_or(usual);
+            if (INTERVAL_SECONDS_MIN..=3600.0).contains(&seconds) {
+                Ok(Duration::from_secs_f64(seconds))
+            } else {
+                let message =
+                    format!("`{key}` under [metrics] is {seconds}; it can be {INTERVAL_SECONDS_MIN} to 3600");
+                Err(ConfigError::Value { path: path.to_owned(), message })
             }
-            MetricsAccess::Bearer(token.to_owned())
+        };
+        Ok(MetricsConfig {
+            nvml_library: self.nvml_library,
+            gpu_interval: interval("gpu_interval_seconds", self.gpu_interval_seconds, 1.0)?,
+            gpu_idle_interval: interval("gpu_idle_interval_seconds", self.gpu_idle_interval_seconds, 10.0)?,
+            pcie_throughput: self.pcie_throughput,
+            gpu_processes: self.gpu_processes,
+            dcgm_names: self.dcgm_names,
+            host_interval: interval("host_interval_seconds", self.host_interval_seconds, 1.0)?,
+            access,
+        })
+    }
+
+    fn access(&self, path: &Path, listen: SocketAddr) -> Result<MetricsAccess, ConfigError> {
+        match &self.token_file {
+            Some(token_file) => {
+                let text = fs::read_to_string(token_file)
+                    .map_err(|source| ConfigError::Unreadable { path: token_file.clone(), source })?;
+                let token = text.trim();
+                if token.is_empty() {
+                    return Err(ConfigError::Value {
+                        path: token_file.clone(),
+                        message: "the token file is empty".to_owned(),
+                    });
+                }
+                Ok(MetricsAccess::Bearer(token.to_owned()))
+            }
+            None if listen.ip().is_loopback() || self.open => Ok(MetricsAccess::Anyone),
+            None => {
+                let message = format!(
+                    "{listen} can be reached from other machines: say --metrics-token-file FILE, or write \
+                     `token_file = \"FILE\"` under [metrics], so that /metrics asks for the token in it, or \
+                     `open = true` there to let anybody read it"
+                );
+                Err(ConfigError::Value { path: path.to_owned(), message })
+            }
         }
-        None if listen.ip().is_loopback() || table.open => MetricsAccess::Anyone,
-        None => {
-            let message = format!(
-                "{listen} can be reached from other machines: write `token_file = \"FILE\"` under [metrics] so that \
-                 /metrics asks for that token, or `open = true` to let anybody read it"
-            );
-            return Err(ConfigError::Value { path: path.to_owned(), message });
-        }
-    };
-    Ok(MetricsConfig {
-        nvml_library: table.nvml_library,
-        gpu_interval: interval("gpu_interval_seconds", table.gpu_interval_seconds, 1.0)?,
-        gpu_idle_interval: interval("gpu_idle_interval_seconds", table.gpu_idle_interval_seconds, 10.0)?,
-        pcie_throughput: table.pcie_throughput,
-        gpu_processes: table.gpu_processes,
-        dcgm_names: table.dcgm_names,
-        host_interval: interval("host_interval_seconds", table.host_interval_seconds, 1.0)?,
-        access,
-    })
+    }
 }
 
 fn warn_if_readable_by_others(path: &Path) {

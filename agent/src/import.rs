@@ -12,7 +12,7 @@ use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
-    config::{self, ConfigError, Identity, ImportFlags},
+    config::{self, ConfigError, Identity, ImportFlags, RunFlags},
     durable, registry,
 };
 
@@ -69,6 +69,15 @@ pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes this machine the worker that the start's enrolment key is for, if it has one and is none yet.
+pub async fn enrol_at_start(flags: &RunFlags) -> anyhow::Result<()> {
+    if flags.enrol.is_none() {
+        return Ok(());
+    }
+    let RunFlags { config, enrol, registry, .. } = flags.clone();
+    import(ImportFlags { file: None, enrol, registry, config }).await
+}
+
 /// Trades a key for a worker and installs its file.
 pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Result<Imported> {
     // The key is spent on a worker only when its config can be kept.
@@ -90,6 +99,7 @@ pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Res
 pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
     let worker = config::identity(file, &text)?;
     let (text, left_out) = without_owners_keys(file, text)?;
+    config::check(file, &text)?;
     // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
     let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
@@ -101,7 +111,7 @@ pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<
         Some(existing) => merge(file, &text, destination, existing)?,
         None => text,
     };
-    config::identity(destination, &merged)?;
+    config::check(destination, &merged)?;
     write(destination, &merged)?;
     Ok(Imported { worker: Identity(worker), had_file: existing.is_some(), left_out })
 }

@@ -63,13 +63,22 @@ use update::{Boot, Ended, Started};
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
 
-/// Runs the agent until `shutdown` or until a new version takes over, and before it has a config file, the page that
-/// asks for one.
+/// Runs the agent until `shutdown` or until a new version takes over. Where it has no config file yet, an enrolment key
+/// brings it one, or the page that asks for one runs first.
 pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    if flags.enrol.is_some() {
+        // Of two starts at once, one is to spend the key.
+        let _lock = open_data(&config::data_of(flags)?)?;
+        tokio::select! {
+            enrolled = import::enrol_at_start(flags) => enrolled?,
+            () = shutdown.cancelled() => return Ok(Ended::Stopped),
+        }
+    }
     // Of both, so that who has opened the one need not open the other.
     let key = link::new_key();
     let config = match Config::load(flags) {
         Err(ConfigError::Missing(destination)) => {
+            config::check_flags(flags, &destination)?;
             let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
             let _lock = open_data(&data)?;
             let listener = server::bind(listen).await?;

@@ -33,6 +33,11 @@ def test_a_dropped_file_makes_a_worker_that_renders(network, ada, machine, page)
     page.locator("#file-error").wait_for()
     assert page.get_by_label("or paste what is in it").input_value() == "registry = 'nonsense'"
     assert not machine.config.exists()
+    # Whose it is would do, and the agent would not start with the rest.
+    page.get_by_label("or paste what is in it").fill(f"{file.read_text()}\n[metrics]\nhost_interval_seconds = 0.0\n")
+    page.get_by_role("button", name="Import the file").click()
+    page.locator("#file-error").get_by_text("`host_interval_seconds` under [metrics] is 0").wait_for()
+    assert not machine.config.exists()
 
     drop(page, file)
     assert browser.faults(page) == ""

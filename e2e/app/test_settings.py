@@ -115,9 +115,14 @@ def test_the_switch_of_updates_and_a_look_for_one(worker, page):
     page.get_by_role("button", name="Look for a newer version").click()
     # This registry was started without releases.
     page.locator("#update-state").get_by_text("the registry publishes no releases").wait_for()
+    assert page.locator("#update-keeper").inner_text() == "the agent itself, while no task runs"
     page.get_by_role("button", name="Switch off").click()
     page.get_by_role("status").get_by_text("Saved").wait_for()
     assert said(worker)["update"] == {"enabled": False}
+    until(
+        "it waits to be told", 10,
+        lambda: page.locator("#update-keeper").inner_text() == "the agent itself, when told to: pictor-agent update",
+    )
     page.get_by_role("button", name="Switch on").click()
     # The page itself, not the file: a browser that is closed in the middle of a navigation may never say that it is.
     page.get_by_role("button", name="Switch off").wait_for()

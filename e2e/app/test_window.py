@@ -275,10 +275,25 @@ def test_a_machine_without_a_config_file_begins_with_its_first_run(screen, machi
     machine.is_status(worker, "idle")
 
 
+def test_an_enrolment_key_makes_a_worker_before_the_window_opens(screen, machine):
+    made = machine.network.ask(machine.ada, "POST", "/v1/enrolments", {"name_pattern": "window-{n}", "count": 1})
+    enrol = ["--enrol", made["key"], "--registry", machine.network.url]
+    app = screen.start_app(*machine.flags, *enrol)
+    app.window("Rendering · window-1")
+    [worker] = [worker for worker in machine.network.ask(machine.ada, "GET", "/v1/workers")["items"] if worker["name"] == "window-1"]
+    machine.is_status(worker, "idle")
+    app.choose("Quit (rendering stops)")
+    assert app.ended()[0] == 0
+    # The key is spent; the machine is a worker already.
+    app = screen.start_app(*machine.flags, *enrol)
+    app.window("Rendering · window-1")
+
+
 def test_it_starts_with_the_session_if_wanted(screen, worker):
     entry = screen.environment["XDG_CONFIG_HOME"] / "autostart/pictor-agent.desktop"
-    assert screen.start_app(*flags(worker), "--autostart", "on").ended()[0] == 0
+    enrol = ["--enrol", "secret", "--registry", "https://registry.example"]
+    assert screen.start_app(*flags(worker), "--metrics-token-file", "/etc/token", *enrol, "--autostart", "on").ended()[0] == 0
     text = entry.read_text()
-    assert f"app --hidden --config {worker.config} --data {worker.data}\n" in text
+    assert f"app --hidden --config {worker.config} --data {worker.data} --metrics-token-file /etc/token\n" in text
     assert screen.start_app("--autostart", "off").ended()[0] == 0
     assert not entry.exists()

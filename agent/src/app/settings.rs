@@ -51,6 +51,11 @@ impl UpdatePart<'_> {
         }
     }
 
+    /// Unless it stands beside it already.
+    fn reason(&self) -> Option<&str> {
+        self.update.reason.as_deref().filter(|reason| self.update.keeper.as_deref() != Some(*reason))
+    }
+
     /// In this machine's zone.
     fn local(&self, at: &Timestamp) -> String {
         at.to_zoned(TimeZone::system()).strftime("%-d %b %Y %H:%M").to_string()

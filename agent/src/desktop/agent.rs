@@ -87,6 +87,9 @@ impl Finder {
     /// Attaches to the agent that runs, or starts one.
     pub(super) async fn meet(&self, flags: &RunFlags) -> anyhow::Result<Running> {
         if let Some(link) = self.find().await {
+            if flags.enrol.is_some() {
+                println!("An agent runs on this machine already: the enrolment key was not used.");
+            }
             return Ok(Running::of_others(link));
         }
         if Link::is_kept_from_us() {

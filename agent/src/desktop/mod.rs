@@ -81,10 +81,15 @@ fn open_window(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode> {
     browser::open(flags, session, "this pictor-agent was built without the desktop window")
 }
 
-/// The flags again, for a start from elsewhere.
+/// The flags again, for a start from elsewhere. Not those of an enrolment: its key is a secret, and used once.
 fn words(run: &RunFlags) -> anyhow::Result<Vec<String>> {
     let mut words = Vec::new();
-    for (option, path) in [("--config", &run.config), ("--data", &run.data), ("--blender", &run.blender)] {
+    for (option, path) in [
+        ("--config", &run.config),
+        ("--data", &run.data),
+        ("--blender", &run.blender),
+        ("--metrics-token-file", &run.metrics_token_file),
+    ] {
         let Some(path) = path else { continue };
         words.extend([option.to_owned(), absolute(path)?.to_string_lossy().into_owned()]);
     }
@@ -96,4 +101,26 @@ fn words(run: &RunFlags) -> anyhow::Result<Vec<String>> {
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot tell where {} is", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_with_the_session_has_all_the_flags_but_those_of_an_enrolment() {
+        let run = RunFlags {
+            config: Some("/etc/pictor/worker.toml".into()),
+            listen: "127.0.0.1:9851".parse().ok(),
+            app_listen: "127.0.0.1:9852".parse().ok(),
+            data: Some("/srv/pictor".into()),
+            blender: Some("/opt/blender/blender".into()),
+            enrol: Some("secret".to_owned()),
+            registry: "https://registry.example".parse().ok(),
+            metrics_token_file: Some("/etc/pictor/metrics-token".into()),
+        };
+        let expected = "--config /etc/pictor/worker.toml --data /srv/pictor --blender /opt/blender/blender \
+                        --metrics-token-file /etc/pictor/metrics-token --listen 127.0.0.1:9851 --app-listen 127.0.0.1:9852";
+        assert_eq!(words(&run).unwrap().join(" "), expected);
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 
 use tokio::process::{Child, ChildStdin, Command};
 
-use super::{Gpu, guard::OF_SIGNAL, log::Log};
+use super::{Program, guard::OF_SIGNAL, log::Log};
 
 /// Dropping it ends the program too, as the agent's own end does.
 #[derive(Debug)]
@@ -17,17 +17,21 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(agent: &Path, program: &[String], gpu: &Gpu, log: &Arc<Log>) -> io::Result<Process> {
+    pub(super) fn start(agent: &Path, program: &Program, log: &Arc<Log>) -> io::Result<Process> {
         let (output, printed) = io::pipe()?;
         let mut command = Command::new(agent);
         command
             .args(["idle-guard", "--"])
-            .args(program)
-            .env("CUDA_VISIBLE_DEVICES", &gpu.uuid)
+            .args(&program.words)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(printed.try_clone()?)
             .stderr(printed);
+        match &program.only_gpu {
+            Some(uuid) => command.env("CUDA_VISIBLE_DEVICES", uuid),
+            // Left to itself, CUDA begins with the fastest one.
+            None => command.env_remove("CUDA_VISIBLE_DEVICES").env("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
+        };
         let mut guard = command.spawn()?;
         // Our own ends of the output; while they are open it does not end.
         drop(command);

@@ -39,6 +39,16 @@ pub struct Settings {
     pub after: Duration,
 }
 
+/// What is started on one GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// It, then its arguments.
+    pub words: Vec<String>,
+    /// The only GPU that CUDA shows it, by its uuid, as number 0. `None`: CUDA shows it all of them, numbered as NVML
+    /// numbers them, for it was told its GPU's number.
+    pub only_gpu: Option<String>,
+}
+
 /// The GPU of one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
@@ -70,10 +80,7 @@ impl Table {
 
 impl Command {
     fn check(&self) -> Result<(), String> {
-        let texts = match self {
-            Command::Line(line) => std::slice::from_ref(line),
-            Command::Program(program) => program.as_slice(),
-        };
+        let texts = self.texts();
         if texts.first().is_none_or(|text| text.trim().is_empty()) {
             return Err("`command` under [idle] is empty".to_owned());
         }
@@ -89,16 +96,25 @@ impl Command {
         }
     }
 
-    /// What to start on this GPU: a program, then its arguments.
-    pub fn of(&self, gpu: &Gpu) -> Vec<String> {
+    /// What to start on this GPU.
+    pub fn of(&self, gpu: &Gpu) -> Program {
         let fill = |text: &String| {
             text.replace("{gpu_index}", &gpu.index.to_string())
                 .replace("{gpu_uuid}", &gpu.uuid)
                 .replace("{slot}", &gpu.slot.to_string())
         };
-        match self {
+        let words = match self {
             Command::Line(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), fill(line)],
             Command::Program(program) => program.iter().map(fill).collect(),
+        };
+        let is_numbered = self.texts().iter().any(|text| text.contains("{gpu_index}"));
+        Program { words, only_gpu: (!is_numbered).then(|| gpu.uuid.clone()) }
+    }
+
+    fn texts(&self) -> &[String] {
+        match self {
+            Command::Line(line) => std::slice::from_ref(line),
+            Command::Program(program) => program,
         }
     }
 }
@@ -147,16 +163,23 @@ mod tests {
     #[test]
     fn a_command_is_told_its_gpu() {
         let gpu = Gpu { slot: 1, index: 3, uuid: "GPU-7".to_owned() };
-        let command = |text: &str| settings(text).unwrap().command.unwrap().of(&gpu);
+        let command = |text: &str| {
+            let Program { words, only_gpu } = settings(text).unwrap().command.unwrap().of(&gpu);
+            (words, only_gpu)
+        };
         assert_eq!(
             command(
                 "enabled = true\ncommand = ['/bin/miner', '-d', '{gpu_index}', '{gpu_uuid}.{slot}', '{}']"
             ),
-            ["/bin/miner", "-d", "3", "GPU-7.1", "{}"]
+            (["/bin/miner", "-d", "3", "GPU-7.1", "{}"].map(str::to_owned).to_vec(), None)
         );
         assert_eq!(
-            command("enabled = true\ncommand = 'miner -d {gpu_index} | tee ${HOME}/log'"),
-            ["/bin/sh", "-c", "miner -d 3 | tee ${HOME}/log"]
+            command("enabled = true\ncommand = 'miner -d {gpu_uuid} | tee ${HOME}/log'"),
+            (
+                ["/bin/sh", "-c", "miner -d GPU-7 | tee ${HOME}/log"].map(str::to_owned).to_vec(),
+                Some("GPU-7".to_owned())
+            ),
+            "number 0 is its own, unless it is told another number"
         );
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Gpu, Settings,
+    Gpu, Program, Settings,
     guard::GRACE,
     log::Log,
     machine::{Look, Machine, Order, State},
@@ -62,7 +62,7 @@ pub(super) struct Supervisor {
 pub(super) struct Running {
     process: Option<Process>,
     /// What was started last.
-    program: Option<Vec<String>>,
+    program: Option<Program>,
     /// Who waits for its end.
     askers: Vec<Asker>,
 }
@@ -112,10 +112,10 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, program: Vec<String>) {
+    fn start(&mut self, program: Program) {
         let Workload { gpu, log, .. } = &*self.workload;
-        log.note(&format!("started: {}", program.join(" ")));
-        let started = Process::start(&self.agent, &program, gpu, log);
+        log.note(&format!("started: {}", program.words.join(" ")));
+        let started = Process::start(&self.agent, &program, log);
         self.running.program = Some(program);
         match started {
             Ok(process) => {

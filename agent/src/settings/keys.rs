@@ -68,7 +68,10 @@ impl Key {
             Key::PricePerKwh => "What a kilowatt-hour costs",
             Key::Currency => "Of that price: three letters, such as EUR",
             Key::IdleEnabled => "Whether your own command runs on GPUs that have no task",
-            Key::IdleCommand => "That command: a line for the shell, or a list in brackets",
+            Key::IdleCommand => {
+                "That command: a line for the shell, or a list in brackets. CUDA shows it its own GPU alone, as number 0; \
+                 with {gpu_index} in it, which becomes the GPU's number, all of them"
+            }
             Key::IdleAfterSeconds => "How long a GPU has no task before it runs",
         }
     }

@@ -38,23 +38,24 @@ pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode
         config: config.path.clone(),
     };
     let (offer, published_at) = releases.look().await?;
-    let (version, notes, program) = match offer {
-        Offer::Nothing => {
-            println!("This is version {VERSION}. The registry publishes no releases.");
-            return Ok(ExitCode::SUCCESS);
-        }
-        Offer::NotNewer(offered) => {
-            println!("This is version {VERSION}. The registry offers {offered}: there is nothing newer.");
-            return Ok(ExitCode::SUCCESS);
-        }
-        Offer::Newer { version, notes, program } => (version, notes, program),
+    let nothing = match &offer {
+        Offer::Nothing => Some("The registry publishes no releases.".to_owned()),
+        Offer::NotNewer(offered) => Some(format!("The registry offers {offered}: there is nothing newer.")),
+        Offer::Newer { .. } => None,
     };
+    if let Some(nothing) = nothing {
+        println!("This is version {VERSION}. {nothing}");
+        if only_check {
+            println!("{}", who_updates(releases.place.keeper(), config.update.is_enabled));
+        }
+    }
+    let Offer::Newer { version, notes, program } = offer else { return Ok(ExitCode::SUCCESS) };
     println!("This is version {VERSION}. Version {version} is available.");
     if !notes.is_empty() {
         println!("{}", notes.trim_end());
     }
     let program = match (releases.place.keeper(), program) {
-        (Keeper::Other(why), _) => Err(format!("This program does not replace itself: {why}.")),
+        (other @ Keeper::Other(_), _) => Err(who_updates(other, config.update.is_enabled)),
         (Keeper::Itself, Err(why)) => Err(format!("It cannot be taken: {why}.")),
         (Keeper::Itself, Ok(program)) => Ok(program),
     };
@@ -83,6 +84,14 @@ pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn who_updates(keeper: Keeper, is_enabled: bool) -> String {
+    match keeper {
+        Keeper::Other(why) => format!("This program does not replace itself: {why}."),
+        Keeper::Itself if is_enabled => "The agent takes newer versions by itself.".to_owned(),
+        Keeper::Itself => "The agent takes newer versions when told to: pictor-agent update".to_owned(),
+    }
 }
 
 /// For the version before this one, which wants to know whether this program can be tried here.

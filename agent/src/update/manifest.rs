@@ -15,28 +15,43 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Clocks differ. One that says it is of next year would make all that come before it old.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24);
 
-/// The platform this program was built for, as manifests name it; empty for one that no release is made for.
+/// A target's program with a window of its own is another one: named for it, so that neither replaces the other.
+macro_rules! target {
+    ($name:literal) => {
+        if cfg!(feature = "desktop") { concat!($name, "+desktop") } else { $name }
+    };
+}
+
+/// What this program was built for, as manifests name it; empty for what no release is made for.
 pub const TARGET: &str = match () {
     () if cfg!(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")) => {
-        "x86_64-unknown-linux-gnu"
+        target!("x86_64-unknown-linux-gnu")
     }
     () if cfg!(all(target_arch = "x86_64", target_os = "linux", target_env = "musl")) => {
-        "x86_64-unknown-linux-musl"
+        target!("x86_64-unknown-linux-musl")
     }
     () if cfg!(all(target_arch = "aarch64", target_os = "linux", target_env = "gnu")) => {
-        "aarch64-unknown-linux-gnu"
+        target!("aarch64-unknown-linux-gnu")
     }
     () if cfg!(all(target_arch = "aarch64", target_os = "linux", target_env = "musl")) => {
-        "aarch64-unknown-linux-musl"
+        target!("aarch64-unknown-linux-musl")
     }
     () if cfg!(all(target_arch = "x86_64", target_os = "windows", target_env = "gnu")) => {
-        "x86_64-pc-windows-gnu"
+        target!("x86_64-pc-windows-gnu")
     }
     () if cfg!(all(target_arch = "x86_64", target_os = "windows", target_env = "msvc")) => {
-        "x86_64-pc-windows-msvc"
+        target!("x86_64-pc-windows-msvc")
     }
     () => "",
 };
+
+/// Why a release without that is not taken.
+pub(super) fn has_none_for(target: &str) -> String {
+    match target.strip_suffix("+desktop") {
+        Some(platform) => format!("this release has no program with a window for {platform}"),
+        None => format!("this release has no program for {target}"),
+    }
+}
 
 /// A manifest with a good signature. Keys that it has besides are of later formats, and harmless.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -167,5 +182,8 @@ mod tests {
         for target in ["b", "c", "d"] {
             assert!(matches!(manifest.release(target), Err(Unacceptable::Unreadable(_))), "{target}");
         }
+        assert_eq!(manifest.release("a+desktop"), Ok(None));
+        assert_eq!(has_none_for("a+desktop"), "this release has no program with a window for a");
+        assert_eq!(has_none_for("z"), "this release has no program for z");
     }
 }

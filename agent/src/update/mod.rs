@@ -11,14 +11,14 @@ mod trial;
 
 use std::{
     convert::Infallible,
-    future,
+    future, io,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use minisign_verify::PublicKey;
 use serde::Serialize;
@@ -133,6 +133,8 @@ pub struct Status {
     pub reason: Option<String>,
     /// Whether new versions are taken without being asked for.
     pub is_enabled: bool,
+    /// Why this program does not replace itself, and who does; `None` where it does.
+    pub keeper: Option<String>,
     pub checked_at: Option<Timestamp>,
 }
 
@@ -163,6 +165,16 @@ pub struct Updates {
     status: watch::Sender<Status>,
     /// Rings when somebody wants a look, or turns the switch.
     wanted: Notify,
+    hindrance: Mutex<Option<Hindrance>>,
+}
+
+/// Why a trial could not begin, as it was last logged: it is tried again every few seconds.
+#[derive(Debug)]
+struct Hindrance {
+    release: state::Release,
+    /// Without what differs from time to time, such as the names of temporary files.
+    kind: (String, Option<io::ErrorKind>),
+    words: String,
 }
 
 impl Updates {
@@ -185,12 +197,13 @@ impl Updates {
             state: if trial.is_some() { Phase::Trial } else { Phase::Unknown },
             reason: None,
             is_enabled: config.update.is_enabled,
+            keeper: place.keeper().other(),
             checked_at: None,
         };
         let (key, config) = (config.update.key.clone(), config.path.clone());
         let releases = Releases { registry, key, current: version, store, place, config };
         let (status, wanted) = (watch::Sender::new(status), Notify::new());
-        Updates { releases, trial, slots, connection, news, status, wanted }
+        Updates { releases, trial, slots, connection, news, status, wanted, hindrance: Mutex::default() }
     }
 
     pub fn status(&self) -> Status {
@@ -273,6 +286,8 @@ impl Updates {
         let (offer, published_at) = self.releases.look().await?;
         let Some(turn) = self.releases.store.try_turn()? else { return Ok(()) };
         self.releases.remember(&turn, published_at)?;
+        let keeper = self.releases.place.keeper();
+        self.status.send_modify(|status| status.keeper = keeper.clone().other());
         let Offer::Newer { version, notes, program } = offer else {
             let is_nothing = offer == Offer::Nothing;
             self.status.send_modify(|status| {
@@ -283,7 +298,7 @@ impl Updates {
             return Ok(());
         };
         let is_enabled = self.status.borrow().is_enabled;
-        let program = match (self.releases.place.keeper(), program) {
+        let program = match (keeper, program) {
             (Keeper::Other(why), _) | (Keeper::Itself, Err(why)) => Err(why),
             (Keeper::Itself, Ok(_)) if !is_enabled => {
                 Err("automatic updates are off: `pictor-agent update` takes it".to_owned())
@@ -319,7 +334,10 @@ impl Updates {
         self.status.send_modify(|status| {
             status.available = Some(release.version.to_string());
             status.state = Phase::Waiting;
-            status.reason = Some("it is installed as soon as no task runs".to_owned());
+            let last = self.hindrance(&release);
+            let last = last.map(|words| format!("; the last try came to nothing: {words}"));
+            status.reason =
+                Some(format!("it is installed as soon as no task runs{}", last.unwrap_or_default()));
         });
         self.slots.close();
         self.news.notify_one();
@@ -335,29 +353,49 @@ impl Updates {
             }
         }
         match tokio::task::block_in_place(|| self.begin(&release)) {
-            Ok(true) => {
+            Ok(()) => {
                 tracing::info!("starting version {} for a trial", release.version);
                 return Some(self.becomes(self.releases.place.next()));
             }
-            Ok(false) => tracing::warn!("version {} is not what lies ready any more", release.version),
-            Err(error) => tracing::error!("the trial of version {} cannot begin: {error:#}", release.version),
+            Err(error) => self.tell(release, &error),
         }
         self.slots.reopen();
         None
     }
 
-    /// Notes that the trial begins; false if what lies ready is not what was verified, or is about to be another one.
-    fn begin(&self, release: &state::Release) -> anyhow::Result<bool> {
+    /// Notes that the trial begins.
+    fn begin(&self, release: &state::Release) -> anyhow::Result<()> {
         let (store, place) = (&self.releases.store, &self.releases.place);
-        // `pictor-agent update` may take its time; slots must not stay closed for it.
-        let Some(turn) = store.try_turn()? else { return Ok(false) };
-        let Stage::Ready { release: ready, .. } = store.read().stage else { return Ok(false) };
-        if ready != *release {
-            return Ok(false);
+        // It may take its time; slots must not stay closed for it.
+        let Some(turn) = store.try_turn()? else { bail!("`pictor-agent update` is at work") };
+        match store.read().stage {
+            Stage::Ready { release: ready, .. } if ready == *release => {}
+            _ => bail!("another version lies ready, or none"),
         }
-        let is_intact = place.next_is(release)?;
-        store.apply(&turn, if is_intact { Event::Begun } else { Event::Dropped })?;
-        Ok(is_intact)
+        if !place.next_is(release)? {
+            store.apply(&turn, Event::Dropped)?;
+            bail!("what lies ready is not what was verified");
+        }
+        store.apply(&turn, Event::Begun)?;
+        Ok(())
+    }
+
+    /// Says why a trial cannot begin, once.
+    fn tell(&self, release: state::Release, error: &anyhow::Error) {
+        let of_system = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+        let kind = (error.to_string(), of_system.map(io::Error::kind));
+        let mut last = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_some_and(|last| (&last.release, &last.kind) == (&release, &kind)) {
+            return;
+        }
+        let words = format!("{error:#}");
+        tracing::error!("the trial of version {} cannot begin: {words}", release.version);
+        *last = Some(Hindrance { release, kind, words });
+    }
+
+    fn hindrance(&self, release: &state::Release) -> Option<String> {
+        let last = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|last| last.release == *release).map(|last| last.words.clone())
     }
 
     /// Waits until the registry accepts heartbeats: what does not reach it now could not be tried.
@@ -408,6 +446,7 @@ mod tests {
             state: Phase::Unknown,
             reason: None,
             is_enabled: true,
+            keeper: None,
             checked_at: None,
         };
         Updates {
@@ -418,6 +457,7 @@ mod tests {
             news: Arc::new(Notify::new()),
             status: watch::Sender::new(status),
             wanted: Notify::new(),
+            hindrance: Mutex::default(),
         }
     }
 

@@ -42,6 +42,15 @@ pub enum Keeper {
     Other(String),
 }
 
+impl Keeper {
+    pub fn other(self) -> Option<String> {
+        match self {
+            Keeper::Itself => None,
+            Keeper::Other(why) => Some(why),
+        }
+    }
+}
+
 impl Place {
     /// Of the program that runs. To be called early: once it is replaced, its own path is gone.
     pub fn find() -> io::Result<Place> {

@@ -95,7 +95,7 @@ impl Releases {
                 Err(format!("{} is not tried again: {}", manifest.version, given_up.reason))
             }
             Some(program) => Ok(program),
-            None => Err(format!("{} has no program for this platform ({TARGET})", manifest.version)),
+            None => Err(manifest::has_none_for(TARGET)),
         };
         Ok((Offer::Newer { version: manifest.version, notes: manifest.notes, program }, published_at))
     }

@@ -1,11 +1,16 @@
 //! Config files: read, refused with the key and the line, imported.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use pictor_agent::config::{Config, RunFlags};
+use tokio::process::{Child, Command};
 
 use super::{
-    agent::{config_text, nobody, run_to_end},
+    agent::{command, config_text, nobody, run_to_end, wait_for},
     registry::{ENROLMENT_KEY, Registry},
 };
 
@@ -66,6 +71,11 @@ fn beyond_loopback_metrics_need_a_token_or_a_word() {
     let (code, _, stderr) = run_to_end(folder.path(), &["run", "--config", &path, "--listen", "0.0.0.0:0"]);
     assert_eq!(code, BAD_CONFIGURATION);
     assert!(stderr.contains("token_file") && stderr.contains("open = true"), "{stderr}");
+    // No file that is dropped on the first run's page could say so: it is said before.
+    let missing = folder.path().join("none.toml").display().to_string();
+    let app = ["app", "--browser", "--hidden", "--config", &missing, "--listen", "0.0.0.0:0"];
+    let (code, _, stderr) = run_to_end(folder.path(), &app);
+    assert!(code == BAD_CONFIGURATION && stderr.contains("--metrics-token-file FILE"), "{stderr}");
     let token = write(folder.path(), "token", "secret\n");
     for table in [format!("token_file = \"{token}\""), "open = true".to_owned()] {
         let path = write(folder.path(), "worker.toml", &format!("{good}[metrics]\n{table}\n"));
@@ -101,6 +111,24 @@ fn import_installs_and_keeps_the_machines_own_settings() {
     let broken = write(folder.path(), "broken.toml", "registry = 7\n");
     let (code, _, stderr) = import(&broken);
     assert_eq!((code, fs::read_to_string(destination).unwrap()), (BAD_CONFIGURATION, before), "{stderr}");
+    // What the agent would not start with, and the machine's own part that it does not.
+    for (table, said) in [
+        ("[economics]\nprice_per_kwh = 0.3\n", "currency"),
+        ("[idle]\nafter_seconds = 0\n", "`after_seconds` under [idle]"),
+        ("[metrics]\nhost_interval_seconds = 0.0\n", "`host_interval_seconds` under [metrics]"),
+        ("[sandbox]\nuid = 0\n", "`uid` under [sandbox]"),
+    ] {
+        let refused = write(folder.path(), "refused.toml", &(config_text("http://127.0.0.1:1") + table));
+        let new = folder.path().join("new/worker.toml").display().to_string();
+        let (code, _, stderr) = run_to_end(folder.path(), &["import", &refused, "--config", &new]);
+        assert!(code == BAD_CONFIGURATION && stderr.contains(said) && stderr.contains(&refused), "{stderr}");
+        assert!(!Path::new(&new).exists());
+    }
+    let own = config_text("http://127.0.0.1:1") + "[update]\npublic_key = \"RWnonsense\"\n";
+    fs::write(destination, &own).unwrap();
+    let (code, _, stderr) = import(&again);
+    assert!(code == BAD_CONFIGURATION && stderr.contains("`public_key` under [update]"), "{stderr}");
+    assert_eq!(fs::read_to_string(destination).unwrap(), own);
     assert_eq!(import("/nowhere/file.toml").0, BAD_CONFIGURATION);
 }
 
@@ -137,6 +165,49 @@ async fn a_key_is_traded_for_a_worker_once() {
     assert!(code == 0 && stdout.contains("rack-1 already"), "{stdout}{stderr}");
     let (code, ..) = import("b/worker.toml", ENROLMENT_KEY).await.unwrap();
     assert_eq!((code, registry.books().enrolled.len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_trades_a_key_once_where_no_agent_runs_yet() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let said = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let start = |name: &str| -> Child {
+        let mut app = command(folder.path());
+        app.args(["app", "--browser", "--hidden", "--listen", "127.0.0.1:0", "--registry", &registry.url()])
+            .args(["--enrol", ENROLMENT_KEY])
+            .arg("--config")
+            .arg(folder.path().join("worker.toml"))
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .stdout(File::create(folder.path().join(name)).unwrap());
+        Command::from(app).kill_on_drop(true).spawn().unwrap()
+    };
+    let opens = async |name: &str| {
+        let what = format!("the link, by the {name} start");
+        wait_for(&what, async || said(name).contains("The worker app, with the key").then_some(())).await;
+    };
+    // Of two at once, one shows what the other has started.
+    let mut at_once = [start("first"), start("second")];
+    opens("first").await;
+    opens("second").await;
+    let both = said("first") + &said("second");
+    assert!(both.contains("Worker rack-1") && both.contains("The agent was started here"), "{both}");
+    assert_eq!(registry.books().enrolled.len(), 1);
+    let config = RunFlags { config: Some(folder.path().join("worker.toml")), ..RunFlags::default() };
+    assert_eq!(Config::load(&config).unwrap().identity.0.worker_name.as_str(), "rack-1");
+
+    let mut third = start("third");
+    assert!(third.wait().await.unwrap().success());
+    assert!(said("third").contains("the enrolment key was not used"), "{}", said("third"));
+    for app in &mut at_once {
+        // That which found the other's agent has ended.
+        let _ = app.kill().await;
+    }
+    let _fourth = start("fourth");
+    opens("fourth").await;
+    assert!(said("fourth").contains("rack-1 already"), "{}", said("fourth"));
+    assert_eq!(registry.books().enrolled.len(), 1);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use super::{
 
 /// Says where it runs, takes its time to end, and looks whether anything is rendered by then.
 const GENTLE: &str = "trap 'sleep 0.7; echo $$ $(find data/render data/test-render -mindepth 1 | wc -l) >> ended; exit 0' TERM\n\
-                      echo $$ $PPID \"$1\" \"$2\" $CUDA_VISIBLE_DEVICES >> started\n\
+                      echo $$ $PPID \"$1\" \"$2\" ${CUDA_VISIBLE_DEVICES-all} $CUDA_DEVICE_ORDER >> started\n\
                       echo mining on $2\nwhile :; do sleep 0.05; done\n";
 /// Does not end, and neither does what it put out of the reach of its group.
 const STUBBORN: &str = "trap '' TERM\nsetsid sh -c 'trap \"\" TERM; echo $$ >> escaped; while :; do sleep 0.05; done' &\n\
@@ -115,7 +115,7 @@ async fn runs_on_an_idle_gpu_and_is_gone_before_a_task_starts() {
     let mut machine = Machine::start(GENTLE, "enabled = true\n").await;
     let first = machine.wait_for_lines("started", 1).await.remove(0);
     let uuid = machine.fake.uuid(0);
-    assert!(first.ends_with(&format!(" 0 {uuid} {uuid}")), "{first}");
+    assert!(first.ends_with(&format!(" 0 {uuid} all PCI_BUS_ID")), "its number is CUDA's, too: {first}");
     machine.wait_for_running(1.0).await;
 
     let lease = machine.registry.add_task("1", None);
@@ -250,7 +250,7 @@ async fn the_settings_switch_it_and_its_view_says_why() {
     let is = |state: State| move |view: &View| (view.state == state).then(|| view.clone());
 
     for (key, value) in [
-        ("idle.command", "echo first; exec sleep 1000"),
+        ("idle.command", "echo first $CUDA_VISIBLE_DEVICES; exec sleep 1000"),
         ("idle.after_seconds", "1"),
         ("idle.enabled", "true"),
     ] {
@@ -261,10 +261,11 @@ async fn the_settings_switch_it_and_its_view_says_why() {
     let printed = |text: &'static str| {
         move |view: &View| view.log_tail.iter().any(|line| line == text).then(|| view.clone())
     };
-    let first = wait_for_view(&idle, "the command", printed("first")).await;
+    let first = wait_for_view(&idle, "the command", printed("first GPU-1")).await;
     assert_eq!((first.state, first.starts, first.reason), (State::Running, 1, None));
-    settings.set("idle.command", "echo second; exec sleep 1000").await.unwrap();
-    let second = wait_for_view(&idle, "the other command", printed("second")).await;
+    let numbered = "echo second {gpu_index} ${CUDA_VISIBLE_DEVICES-all}; exec sleep 1000";
+    settings.set("idle.command", numbered).await.unwrap();
+    let second = wait_for_view(&idle, "the other command", printed("second 0 all")).await;
     assert_eq!((second.starts, second.last_exit.as_deref()), (2, Some("ended by signal 15")));
 
     let _stop = slots.take(&lease("1", None, b"")).unwrap();

@@ -5,12 +5,12 @@ mod machine;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path as FilePath, process::Command, time::Duration};
 
-use axum::body::Bytes;
+use axum::{body::Bytes, http::Method};
 use jiff::{Timestamp, ToSpan};
 use pictor_agent::update::TARGET;
 use serde_json::json;
 
-use super::agent::{PROGRAM, command, config_text};
+use super::agent::{PROGRAM, command, config_text, wait_for};
 use machine::{Machine, Release, VERSION, later, program, replaced, script};
 pub(crate) use machine::{Releases, serve};
 
@@ -33,6 +33,7 @@ async fn a_newer_version_takes_over() {
     // The new one answers for itself, and goes on updating.
     let (code, said) = machine.update(&["--check"]).await;
     assert!(code == 0 && said.contains("there is nothing newer"), "{said}");
+    assert!(said.contains("The agent takes newer versions by itself."), "{said}");
     let newest = later("9");
     machine.publish(&Release::new(&newest, program(&newest)));
     let (code, said) = machine.update(&[]).await;
@@ -83,10 +84,16 @@ async fn what_is_not_genuine_is_refused() {
     refused("its format is 2").await;
     machine.publish(&genuine().with(&format!("/files/{TARGET}/file"), json!("../../etc/passwd")));
     refused("makes no sense").await;
-    // For other platforms alone.
+    // For other platforms alone, and for this one without or with the window that this program has not.
     let entry = genuine().entry();
     machine.publish(&genuine().with("/files", json!({"riscv64-unknown-none": entry})));
-    refused("has no program for this platform").await;
+    refused("this release has no program").await;
+    let (other, words) = match TARGET.strip_suffix("+desktop") {
+        Some(platform) => (platform.to_owned(), format!("no program with a window for {platform}")),
+        None => (format!("{TARGET}+desktop"), format!("no program for {TARGET}")),
+    };
+    machine.publish(&genuine().with("/files", json!({other: entry})));
+    refused(&words).await;
     assert_eq!(machine.registry.books().releases.fetched, 0, "what is refused is not downloaded");
 
     // The program is not what the manifest promises.
@@ -283,6 +290,35 @@ async fn asked_for_while_no_agent_runs_it_is_tried_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_trial_from_beginning_is_said_once() {
+    let (mut machine, newer) = (Machine::new().await, later("8"));
+    machine.publish(&Release::new(&newer, program(&newer)));
+    assert_eq!(machine.update(&[]).await.0, 0);
+    // Nobody gets the turn to change the state.
+    let lock = machine.path("data/update/lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    machine.start();
+    // Each look is followed by a try, and is logged.
+    for looks in 1..=3 {
+        let what = format!("look {looks}");
+        machine
+            .until(&what, |machine| (machine.log().matches("no update: ").count() >= looks).then_some(()))
+            .await;
+        machine.page(Method::POST, "/settings/look-for-update").await;
+    }
+    let said = format!("the trial of version {newer} cannot begin: Is a directory");
+    assert_eq!(machine.log().matches(&said).count(), 1);
+    wait_for("the page to say why", async || {
+        let page = machine.page(Method::GET, "/settings").await;
+        page.contains("the last try came to nothing: Is a directory").then_some(())
+    })
+    .await;
+    fs::remove_dir(&lock).unwrap();
+    machine.runs(&newer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_it_may_not_replace_itself_it_says_who_does() {
     let (machine, newer) = (Machine::new().await, later("8"));
     machine.publish(&Release::new(&newer, program(&newer)));
@@ -309,6 +345,10 @@ async fn where_it_may_not_replace_itself_it_says_who_does() {
     let update = run("update", &[]).await;
     assert_eq!(update.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&update.stderr).contains(who), "{update:?}");
+    machine.publish(&Release::new(VERSION, program(VERSION)));
+    let check = run("update", &["--check"]).await;
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains("there is nothing newer") && said.contains(who), "{check:?}");
     fs::set_permissions(machine.path("bin"), fs::Permissions::from_mode(0o755)).unwrap();
     machine.is_untouched();
 }

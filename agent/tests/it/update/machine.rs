@@ -16,7 +16,7 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     extract::{Path, State},
-    http::{StatusCode, header::CONTENT_LENGTH},
+    http::{Method, StatusCode, header::CONTENT_LENGTH},
     response::{IntoResponse, Response},
 };
 use jiff::{Timestamp, ToSpan};
@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    agent::{PROGRAM, config_text, wait_within},
+    agent::{PROGRAM, client, config_text, wait_within},
     registry::{Registry, Shared},
 };
 
@@ -282,6 +282,14 @@ impl Machine {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// A page of the worker app, or the one that comes after a press of a button.
+    pub(crate) async fn page(&self, method: Method, path: &str) -> String {
+        let link: Value = serde_json::from_slice(&fs::read(self.path("data/app.json")).unwrap()).unwrap();
+        let text = |key: &str| link[key].as_str().unwrap().to_owned();
+        let ask = client().request(method, format!("http://{}{path}", text("address")));
+        ask.bearer_auth(text("key")).send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
     }
 
     pub(crate) async fn says(&mut self, text: &str) {
