@@ -1,25 +1,20 @@
 //! What each command of `pictor-agent` does.
 
-use std::{
-    os::unix::{fs::MetadataExt, process::CommandExt},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::CommandFactory;
 use pictor_telemetry::Service;
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{link, terminal},
     blender::sandbox,
     config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
-    desktop, doctor, idle, import, settings,
+    desktop, doctor, idle, import,
+    process::Requests,
+    settings,
     update::{self, Ended, command::UpdateFlags},
 };
 
@@ -89,6 +84,8 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
                 .context("cannot write the manual")?;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(windows)]
+        Command::Service(flags) => crate::service::execute(&telemetry, flags),
         Command::Import(flags) => {
             telemetry.log()?;
             set_up_tls();
@@ -98,10 +95,13 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// A config file names programs to run, so root reads another user's as that user.
+#[cfg(unix)]
 fn become_owner(flags: &RunFlags) -> anyhow::Result<()> {
+    use std::os::unix::{fs::MetadataExt, process::CommandExt};
+
     let path = config::path_of(flags.config.as_deref())?;
     let Ok(metadata) = std::fs::metadata(&path) else { return Ok(()) };
-    if !rustix::process::geteuid().is_root() || metadata.uid() == 0 {
+    if !config::is_root() || metadata.uid() == 0 {
         return Ok(());
     }
     let mut again = std::process::Command::new(std::env::current_exe()?);
@@ -111,7 +111,13 @@ fn become_owner(flags: &RunFlags) -> anyhow::Result<()> {
     Err(again.exec()).with_context(|| format!("cannot continue as the owner of {}", path.display()))
 }
 
-fn set_up_tls() {
+/// Nobody else can do that here.
+#[cfg(windows)]
+fn become_owner(_: &RunFlags) -> anyhow::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn set_up_tls() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("TLS is set up already");
     }
@@ -136,15 +142,15 @@ async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
     crate::run(config, link::new_key(), shutdown).await
 }
 
-/// SIGTERM and Ctrl-C stop the agent, and the second time at once.
+/// SIGTERM, Ctrl-C and their like stop the agent, and the second time at once.
 pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut requests = Requests::listen()?;
     let stop = stop.clone();
     tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        requests.next().await;
         tracing::info!("stopping; a second signal stops at once");
         stop.cancel();
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        requests.next().await;
         std::process::exit(1);
     });
     Ok(())

@@ -1,11 +1,11 @@
 //! The agent's configuration: flags over environment over file. Nothing else in the agent reads the environment.
 
 mod flags;
+mod places;
 
 use std::{
     env, fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +15,9 @@ use serde::Deserialize;
 use url::Url;
 
 pub use flags::{Cli, Command, DoctorFlags, ImportFlags, RunFlags, SetFlags, StatusFlags};
+pub use places::{Session, is_root, service_link_folder};
+#[cfg(windows)]
+pub use places::{in_folder, programs_folder, service_folder, system_folder};
 
 use crate::{
     blender::{Limits, Places, sandbox},
@@ -41,7 +44,7 @@ pub enum ConfigError {
     Line { path: PathBuf, line: usize, message: String },
     #[error("{}: {message}", path.display())]
     Value { path: PathBuf, message: String },
-    #[error("cannot tell where this user's files go, HOME is not set: name them with --{0}")]
+    #[error("cannot tell where this user's files go, {home} is not set: name them with --{0}", home = places::HOME)]
     NoHome(&'static str),
 }
 
@@ -230,17 +233,21 @@ impl Config {
     pub fn load(flags: &RunFlags) -> Result<Config, ConfigError> {
         let path = path_of(flags.config.as_deref())?;
         let text = read(&path)?;
-        warn_if_readable_by_others(&path);
+        places::warn_if_readable_by_others(&path);
         let file = parse(&path, &text)?;
         let worker = file.worker();
         let listen = flags.listen.or(file.agent.listen).unwrap_or(LISTEN_DEFAULT);
         let Changeable { economics, idle, .. } = changeable(&path, &text)?;
-        let data = flags.data.clone().or(file.agent.data).map_or_else(default_data, Ok)?;
+        let data = flags.data.clone().or(file.agent.data).map_or_else(places::default_data, Ok)?;
         let data = std::path::absolute(&data)
             .map_err(|source| ConfigError::Unreadable { path: data.clone(), source })?;
         let agent = env::current_exe()
             .map_err(|source| ConfigError::Unreadable { path: "/proc/self/exe".into(), source })?;
         let mut sandbox_settings = sandbox::Settings::new(file.sandbox.mode, agent);
+        #[cfg(windows)]
+        {
+            sandbox_settings.system = places::system();
+        }
         if let Some(bubblewrap) = file.sandbox.bubblewrap {
             sandbox_settings.bubblewrap = bubblewrap;
         }
@@ -264,13 +271,13 @@ impl Config {
             identity: Identity(worker),
             listen,
             app_listen: flags.app_listen.or(file.agent.app_listen).filter(|app| *app != listen),
-            link_folder: link_folder(&data),
+            link_folder: places::link_folder(&data),
             data,
             scene_cache_bytes: file.agent.scene_cache_bytes.unwrap_or(SCENE_CACHE_BYTES_DEFAULT),
             places: Places {
                 configured: flags.blender.clone().or(file.blender.path),
                 search_path: env::var_os("PATH"),
-                home: home(),
+                home: places::home(),
             },
             blender_is_given: flags.blender.is_some(),
             device: file.blender.device,
@@ -371,7 +378,7 @@ impl MetricsTable {
             }
         };
         Ok(MetricsConfig {
-            nvml_library: self.nvml_library,
+            nvml_library: self.nvml_library.or_else(places::nvml_library),
             gpu_interval: interval("gpu_interval_seconds", self.gpu_interval_seconds, 1.0)?,
             gpu_idle_interval: interval("gpu_idle_interval_seconds", self.gpu_idle_interval_seconds, 10.0)?,
             pcie_throughput: self.pcie_throughput,
@@ -409,80 +416,9 @@ impl MetricsTable {
     }
 }
 
-fn warn_if_readable_by_others(path: &Path) {
-    if let Ok(metadata) = fs::metadata(path)
-        && metadata.mode() & 0o077 != 0
-    {
-        let file = path.display();
-        tracing::warn!("{file} holds the worker's token and can be read by others: run `chmod 600 {file}`");
-    }
-}
-
 /// The config file that was named, or the one where the platform keeps it.
 pub fn path_of(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
-    named.map_or_else(default_path, |path| Ok(path.to_owned()))
-}
-
-/// Where the platform keeps the config file.
-fn default_path() -> Result<PathBuf, ConfigError> {
-    if is_root() {
-        return Ok("/etc/pictor/worker.toml".into());
-    }
-    let folder = xdg("XDG_CONFIG_HOME", ".config").ok_or(ConfigError::NoHome("config"))?;
-    Ok(folder.join("pictor/worker.toml"))
-}
-
-fn default_data() -> Result<PathBuf, ConfigError> {
-    // Set by systemd for a service with a folder of its own.
-    if let Some(folder) = env::var_os("STATE_DIRECTORY") {
-        return Ok(folder.into());
-    }
-    if is_root() {
-        return Ok("/var/lib/pictor-agent".into());
-    }
-    Ok(xdg("XDG_DATA_HOME", ".local/share").ok_or(ConfigError::NoHome("data"))?.join("pictor-agent"))
-}
-
-/// What the worker app asks of the session it is started in.
-#[derive(Debug)]
-pub struct Session {
-    /// Whether there is a screen to open a window on.
-    pub is_graphical: bool,
-    /// This machine's address as the person on the other side of SSH calls it.
-    pub ssh_address: Option<String>,
-    pub user: Option<String>,
-    /// With which the person's click may bring a window to the front.
-    pub startup_id: Option<String>,
-    /// For sockets that end with the session.
-    pub runtime: PathBuf,
-    /// What desktops start with the session.
-    pub autostart: PathBuf,
-    /// For what is worth remembering, and no loss.
-    pub state: PathBuf,
-}
-
-impl Session {
-    pub fn of_environment() -> Result<Session, ConfigError> {
-        let text = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
-        let folder = |variable, under_home, what| xdg(variable, under_home).ok_or(ConfigError::NoHome(what));
-        // Client's address and port, then the server's.
-        let ssh = text("SSH_CONNECTION").and_then(|line| line.split(' ').nth(2).map(str::to_owned));
-        Ok(Session {
-            is_graphical: text("DISPLAY").or_else(|| text("WAYLAND_DISPLAY")).is_some(),
-            ssh_address: ssh,
-            user: text("USER").or_else(|| text("LOGNAME")),
-            startup_id: text("DESKTOP_STARTUP_ID").or_else(|| text("XDG_ACTIVATION_TOKEN")),
-            runtime: folder("XDG_RUNTIME_DIR", ".cache", "data")?.join("pictor-agent"),
-            autostart: folder("XDG_CONFIG_HOME", ".config", "config")?.join("autostart"),
-            state: folder("XDG_STATE_HOME", ".local/state", "data")?.join("pictor-agent"),
-        })
-    }
-}
-
-/// What systemd made for this service, whose members may read it, or else the data folder.
-fn link_folder(data: &Path) -> PathBuf {
-    let named = env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
-    named.filter(|folder| folder.is_dir()).unwrap_or_else(|| data.to_owned())
+    named.map_or_else(places::default_path, |path| Ok(path.to_owned()))
 }
 
 /// Where the agent of these flags keeps its data, without a config file too.
@@ -491,23 +427,10 @@ pub fn data_of(flags: &RunFlags) -> Result<PathBuf, ConfigError> {
         let path = path_of(flags.config.as_deref()).ok()?;
         parse(&path, &read(&path).ok()?).ok()?.agent.data
     };
-    flags.data.clone().or_else(configured).map_or_else(default_data, Ok)
+    flags.data.clone().or_else(configured).map_or_else(places::default_data, Ok)
 }
 
 /// Where the worker app is served while there is no config file.
 pub fn app_listen_of(flags: &RunFlags) -> SocketAddr {
     flags.app_listen.or(flags.listen).unwrap_or(LISTEN_DEFAULT)
-}
-
-fn xdg(variable: &str, under_home: &str) -> Option<PathBuf> {
-    let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    named.or_else(|| home().map(|home| home.join(under_home)))
-}
-
-fn home() -> Option<PathBuf> {
-    env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }

@@ -1,10 +1,6 @@
 //! `pictor-agent import`: installs a config file, downloaded or traded for an enrolment key, and keeps what the machine's owner had set.
 
-use std::{
-    fs::{self, DirBuilder},
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
 use pictor_protocol::{EnrolRequest, WorkerConfig};
@@ -82,7 +78,7 @@ pub async fn enrol_at_start(flags: &RunFlags) -> anyhow::Result<()> {
 pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Result<Imported> {
     // The key is spent on a worker only when its config can be kept.
     let folder = durable::folder_of(destination);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let made = durable::make_private_folder(folder);
     made.and_then(|()| tempfile::tempfile_in(folder)).with_context(|| {
         format!("cannot write to {}: choose another place with --config FILE", folder.display())
     })?;
@@ -120,7 +116,7 @@ pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<
 fn is_service() -> bool {
     let units = ["/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system"];
     let is_installed = |folder| Path::new(folder).join(SERVICE).with_extension("service").exists();
-    rustix::process::geteuid().is_root() && units.into_iter().any(is_installed)
+    config::is_root() && units.into_iter().any(is_installed)
 }
 
 /// What lets its writer run programs outside the sandbox is this machine's owner's to say, in its own file: whoever made
@@ -167,7 +163,7 @@ fn merge(file: &Path, text: &str, destination: &Path, existing: &str) -> anyhow:
 }
 
 fn write(destination: &Path, text: &str) -> anyhow::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(durable::folder_of(destination));
+    let made = durable::make_private_folder(durable::folder_of(destination));
     made.and_then(|()| durable::write(destination, text.as_bytes())).with_context(|| {
         format!(
             "cannot write {}: choose another place with --config FILE, or run as a user who may",

@@ -19,15 +19,20 @@ pub mod health;
 pub mod heartbeat;
 pub mod idle;
 pub mod import;
+#[cfg(windows)]
+mod job_object;
 pub mod machine;
 pub mod outbox;
 pub mod pause;
+pub mod process;
 pub mod readiness;
 pub mod registry;
 pub mod runner;
 pub mod sampler;
 pub mod secret;
 pub mod server;
+#[cfg(windows)]
+pub mod service;
 pub mod settings;
 pub mod slots;
 pub mod task_log;
@@ -35,16 +40,14 @@ pub mod test_render;
 pub mod update;
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io,
-    os::unix::fs::DirBuilderExt,
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
-use rustix::fs::{FlockOperation, flock};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +99,10 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
 /// Runs the agent until `shutdown`, or until a new version takes over. The worker app opens with `key`, unless this process
 /// was another version before: then with the key of that one.
 pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    // What it starts ends with it, however it ends.
+    #[cfg(windows)]
+    job_object::enter(&job_object::Bounds { lets_go: true, ..Default::default() })
+        .context("no job object")?;
     let _lock = open_data(&config.data)?;
     let started = match update::boot(&config)? {
         Boot::Run(started) => started,
@@ -198,9 +205,9 @@ fn open_data(data: &Path) -> anyhow::Result<File> {
             data.display()
         )
     };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    let made = durable::make_private_folder(data);
     let lock = made.and_then(|()| File::create(data.join("lock"))).with_context(cannot_write)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if lock.try_lock().is_err() {
         bail!("another agent uses {}: stop it, or choose another folder with --data", data.display());
     }
     // Only what nobody renders into any more.

@@ -168,7 +168,7 @@ impl Probe {
 /// The configured Blender and no other, or the newest one.
 pub fn choose(places: &Places, detection: &Detection) -> Result<Installed, String> {
     if let Some(configured) = &places.configured {
-        let path = configured.canonicalize().unwrap_or_else(|_| configured.clone());
+        let path = dunce::canonicalize(configured).unwrap_or_else(|_| configured.clone());
         if let Some(found) = detection.installed.iter().find(|found| found.path == path) {
             return Ok(found.clone());
         }
@@ -178,9 +178,12 @@ pub fn choose(places: &Places, detection: &Detection) -> Result<Installed, Strin
         return Err(format!("{reason}: correct --blender, or `path` under [blender]"));
     }
     detection.installed.first().cloned().ok_or_else(|| {
-        "there is no Blender: install it (`apt install blender`, or unpack one from blender.org in /opt), or name \
-         one with --blender"
-            .to_owned()
+        let how = if cfg!(windows) {
+            "with the installer from blender.org"
+        } else {
+            "`apt install blender`, or unpack one from blender.org in /opt"
+        };
+        format!("there is no Blender: install it ({how}), or name one with --blender")
     })
 }
 
@@ -199,6 +202,5 @@ pub fn disk_shortage(folder: &Path) -> Option<String> {
 
 /// What an ordinary user can still write there.
 pub fn disk_free_bytes(folder: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    fs4::available_space(folder).ok()
 }

@@ -1,10 +1,8 @@
 //! How programs of this machine find the running agent's app: an address and a key that is new at each start.
 
 use std::{
-    fs::{self, Permissions},
-    io,
+    fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,13 +12,9 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use crate::durable;
+use crate::{config, durable};
 
 const FILE: &str = "app.json";
-/// For its owner, who is a service, and a group whose members may use the app.
-const GROUP_MODE: u32 = 0o640;
-/// Where the service of a package keeps it.
-const SERVICE_FOLDER: &str = "/run/pictor-agent";
 
 /// What the file holds.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +84,7 @@ impl Link {
     /// The links of the agent that keeps its data here and of this machine's service. Whether they still run is for the
     /// caller to find out: an agent that was killed has left its link.
     pub fn candidates(data: &Path) -> impl Iterator<Item = Link> {
-        [data, Path::new(SERVICE_FOLDER)].into_iter().filter_map(|folder| {
+        [Some(data.to_owned()), config::service_link_folder()].into_iter().flatten().filter_map(|folder| {
             let text = fs::read_to_string(folder.join(FILE)).ok()?;
             serde_json::from_str(&text).ok()
         })
@@ -98,8 +92,8 @@ impl Link {
 
     /// Whether a service runs whose link this user may not read.
     pub fn is_kept_from_us() -> bool {
-        let file = Path::new(SERVICE_FOLDER).join(FILE);
-        fs::File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        let file = config::service_link_folder().map(|folder| fs::File::open(folder.join(FILE)));
+        file.is_some_and(|file| file.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied))
     }
 
     /// Leaves it for other programs until the guard is dropped: for this user's, and with `for_group` for those of
@@ -108,7 +102,7 @@ impl Link {
         let file = folder.join(FILE);
         durable::write(&file, &serde_json::to_vec(self)?)?;
         if for_group {
-            fs::set_permissions(&file, Permissions::from_mode(GROUP_MODE))?;
+            durable::show_to_group(&file)?;
         }
         Ok(Published(file))
     }
@@ -143,6 +137,8 @@ impl Drop for Published {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -152,7 +148,7 @@ mod tests {
         assert_eq!(link.url(), format!("http://127.0.0.1:9850/?key={}", link.key));
         let published = link.publish(folder.path(), true).unwrap();
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!((Link::candidates(folder.path()).next(), mode & 0o777), (Some(link), GROUP_MODE));
+        assert_eq!((Link::candidates(folder.path()).next(), mode & 0o777), (Some(link), 0o640));
         drop(published);
         assert!(!folder.path().join(FILE).exists());
     }

@@ -50,7 +50,7 @@ pub async fn detect(places: &Places) -> Detection {
     let mut detection = Detection::default();
     let mut seen: Vec<PathBuf> = Vec::new();
     for candidate in candidates(places) {
-        let path = match candidate.canonicalize() {
+        let path = match dunce::canonicalize(&candidate) {
             Ok(path) => path,
             Err(error) => {
                 if places.configured.as_ref() == Some(&candidate) {
@@ -88,8 +88,9 @@ fn candidates(places: &Places) -> Vec<PathBuf> {
         found.push(path.into());
     }
     let home = places.home.as_deref();
-    let parents = [Some(Path::new("/opt")), home, Some(Path::new(r"C:\Program Files\Blender Foundation"))];
-    for parent in parents.into_iter().flatten() {
+    let parents =
+        ["/opt", r"C:\Program Files\Blender Foundation", r"C:\Program Files (x86)\Steam\steamapps\common"];
+    for parent in parents.into_iter().map(Path::new).chain(home) {
         found.extend(unpacked_in(parent).into_iter().map(|folder| folder.join(program)));
     }
     found

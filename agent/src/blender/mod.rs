@@ -10,6 +10,7 @@ pub mod sandbox;
 
 mod channel;
 mod command;
+mod process;
 mod session;
 mod watch;
 

@@ -3,12 +3,10 @@
 use std::{
     fs::File,
     io::{Cursor, Read},
-    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
 use image::{ImageFormat, ImageReader};
-use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 /// A picture of 8K in 16 bit RGBA takes half of this; a decompression bomb takes more.
@@ -68,6 +66,26 @@ pub fn check(
 }
 
 fn read_plain_file(folder: &Path, name: &str, bytes_max: u64) -> Result<Vec<u8>, OutputError> {
+    let file = open_plain_file(folder, name)?;
+    let read_error = |source| OutputError::Io { name: name.to_owned(), source };
+    let metadata = file.metadata().map_err(read_error)?;
+    let too_large = |bytes| OutputError::TooLarge { name: name.to_owned(), bytes, bytes_max };
+    if metadata.len() > bytes_max {
+        return Err(too_large(metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    // The file can grow while it is read, so the bound is on the reading.
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(read_error)?;
+    let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if read > bytes_max { Err(too_large(read)) } else { Ok(bytes) }
+}
+
+#[cfg(unix)]
+fn open_plain_file(folder: &Path, name: &str) -> Result<File, OutputError> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    use rustix::fs::{Mode, OFlags};
+
     let io = |error: rustix::io::Errno| OutputError::Io { name: name.to_owned(), source: error.into() };
     let not_a_file = |what| OutputError::NotAFile { name: name.to_owned(), what };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -82,8 +100,7 @@ fn read_plain_file(folder: &Path, name: &str, bytes_max: u64) -> Result<Vec<u8>,
         Err(rustix::io::Errno::NXIO) => return Err(not_a_file("a socket")),
         Err(error) => return Err(io(error)),
     };
-    let read_error = |source| OutputError::Io { name: name.to_owned(), source };
-    let metadata = file.metadata().map_err(read_error)?;
+    let metadata = file.metadata().map_err(|source| OutputError::Io { name: name.to_owned(), source })?;
     let kind = metadata.file_type();
     if !kind.is_file() {
         return Err(not_a_file(match () {
@@ -92,18 +109,38 @@ fn read_plain_file(folder: &Path, name: &str, bytes_max: u64) -> Result<Vec<u8>,
             () => "a special file",
         }));
     }
-    if metadata.nlink() != 1 {
-        return Err(OutputError::Linked { name: name.to_owned(), links: metadata.nlink() });
+    match metadata.nlink() {
+        1 => Ok(file),
+        links => Err(OutputError::Linked { name: name.to_owned(), links }),
     }
-    let too_large = |bytes| OutputError::TooLarge { name: name.to_owned(), bytes, bytes_max };
-    if metadata.len() > bytes_max {
-        return Err(too_large(metadata.len()));
+}
+
+/// A second name is not noticed here: the standard library does not count them on Windows.
+#[cfg(windows)]
+fn open_plain_file(folder: &Path, name: &str) -> Result<File, OutputError> {
+    use std::{io::ErrorKind, os::windows::fs::OpenOptionsExt};
+
+    use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT};
+
+    let io = |source| OutputError::Io { name: name.to_owned(), source };
+    let not_a_file = |what| OutputError::NotAFile { name: name.to_owned(), what };
+    // Links are opened themselves, not what they lead to; and folders, to say what they are.
+    let flags = FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS;
+    let file = match File::options().read(true).custom_flags(flags).open(folder.join(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(OutputError::Missing { name: name.to_owned() });
+        }
+        Err(error) => return Err(io(error)),
+    };
+    let kind = file.metadata().map_err(io)?.file_type();
+    if kind.is_symlink() {
+        Err(not_a_file("a link"))
+    } else if kind.is_file() {
+        Ok(file)
+    } else {
+        Err(not_a_file("a folder"))
     }
-    let mut bytes = Vec::new();
-    // The file can grow while it is read, so the bound is on the reading.
-    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(read_error)?;
-    let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    if read > bytes_max { Err(too_large(read)) } else { Ok(bytes) }
 }
 
 /// Decodes all of it: a truncated picture has a perfectly good header.

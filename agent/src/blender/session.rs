@@ -4,9 +4,8 @@
 
 use std::{
     io::{self, Write},
-    os::unix::process::ExitStatusExt,
     path::Path,
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,10 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::AsyncWriteExt,
-    process::{Child, ChildStderr, ChildStdin, ChildStdout},
+    process::{ChildStderr, ChildStdout},
     sync::mpsc,
     task::JoinHandle,
 };
@@ -26,10 +24,12 @@ use super::{
     channel::{Line, Lines, without_controls},
     command::{self, DRIVER, Device, DriverEvent, RefusalKind, RenderCommand, TEST_SCENE, frame_name},
     detect::Installed,
+    process::Process,
     progress::{self, FrameProgress},
     sandbox::{Confinement, Handover, Sandbox, View},
     watch::{Breach, Limits, Watch},
 };
+use crate::process::signal_of;
 
 /// How long Blender may take to end by itself, and its pipes to close once it is dead.
 const STOP_GRACE: Duration = Duration::from_millis(1500);
@@ -255,50 +255,6 @@ impl Drop for Session {
     }
 }
 
-/// The processes of one Blender and our ends of its pipes.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    pid: u32,
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    ended: bool,
-}
-
-impl Process {
-    fn start(command: std::process::Command) -> io::Result<Process> {
-        let mut command = tokio::process::Command::from(command);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
-        let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        Ok(Process { child, pid, stdin, stdout, stderr, ended: false })
-    }
-
-    async fn wait(&mut self) -> io::Result<ExitStatus> {
-        let status = self.child.wait().await;
-        self.ended = true;
-        status
-    }
-
-    /// The whole group; bubblewrap takes its process namespace with it.
-    fn kill(&self) {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| !self.ended)
-            && let Err(error) = kill_process_group(pid, Signal::KILL)
-        {
-            tracing::debug!(%error, "Blender is gone already");
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// What Blender printed, bounded.
 #[derive(Debug, Default)]
 struct Log {
@@ -491,7 +447,7 @@ impl Supervisor {
 
     fn exit_error(&self, status: ExitStatus) -> BlenderError {
         // Bubblewrap reports a signal as shells do.
-        let signal = status.signal().or_else(|| status.code().map(|code| code - 128));
+        let signal = signal_of(status).or_else(|| status.code().map(|code| code - 128));
         if signal == Some(FILE_SIZE_SIGNAL) {
             return Breach::FileSize { limit_bytes: self.file_bytes }.into();
         }

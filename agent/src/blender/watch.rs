@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -102,6 +101,7 @@ impl Watch {
 }
 
 /// Resident bytes of a process and all its descendants.
+#[cfg(unix)]
 fn tree_bytes(root: u32) -> u64 {
     let mut sum = 0;
     let mut waiting = vec![root];
@@ -112,7 +112,28 @@ fn tree_bytes(root: u32) -> u64 {
     sum
 }
 
+#[cfg(windows)]
+fn tree_bytes(root: u32) -> u64 {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+    let Ok(mut system) = System::new() else { return 0 };
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::All,
+        false,
+        ProcessRefreshKind::nothing().with_memory(),
+    );
+    let mut sum = 0;
+    let mut waiting = vec![Pid::from_u32(root)];
+    while let Some(pid) = waiting.pop() {
+        sum += system.process(pid).map_or(0, sysinfo::Process::memory);
+        let children = system.processes().iter().filter(|(_, process)| process.parent() == Some(pid));
+        waiting.extend(children.map(|(pid, _)| *pid));
+    }
+    sum
+}
+
 /// A process that has just ended counts as nothing.
+#[cfg(unix)]
 fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -121,6 +142,7 @@ fn resident_bytes(pid: u32) -> u64 {
 }
 
 /// The kernel keeps a list per thread that forked.
+#[cfg(unix)]
 fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists = threads
@@ -129,6 +151,19 @@ fn children(pid: u32) -> Vec<u32> {
     lists
         .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
         .collect()
+}
+
+/// Of a file with holes, less than its length.
+#[cfg(unix)]
+fn bytes_on_disk(metadata: &fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+
+    metadata.blocks().saturating_mul(512)
+}
+
+#[cfg(windows)]
+fn bytes_on_disk(metadata: &fs::Metadata) -> u64 {
+    metadata.len()
 }
 
 /// Bytes on disk, links not followed; `None` when there are too many entries to count.
@@ -141,7 +176,7 @@ fn folder_bytes(folder: &Path, entries: &mut u64) -> Option<u64> {
             return None;
         }
         let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-        sum = sum.saturating_add(metadata.blocks().saturating_mul(512));
+        sum = sum.saturating_add(bytes_on_disk(&metadata));
         if metadata.is_dir() {
             sum = sum.saturating_add(folder_bytes(&entry.path(), entries)?);
         }

@@ -8,6 +8,15 @@ use url::Url;
 
 use crate::{blender::sandbox, desktop, idle, update};
 
+#[cfg(unix)]
+const CONFIG: &str = "/etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml";
+#[cfg(unix)]
+const DATA: &str = "/var/lib/pictor-agent for root and the service, else ~/.local/share/pictor-agent";
+#[cfg(windows)]
+const CONFIG: &str = r"%LOCALAPPDATA%\Pictor\worker.toml";
+#[cfg(windows)]
+const DATA: &str = r"%LOCALAPPDATA%\Pictor\agent";
+
 /// Renders tasks of a render network, and exposes what this machine does to Prometheus.
 #[derive(Debug, clap::Parser)]
 #[command(version = env!("PICTOR_VERSION"), max_term_width = 100)]
@@ -43,6 +52,9 @@ pub enum Command {
     /// The last step into the sandbox; for the agent's own use
     #[command(hide = true)]
     Sandbox(sandbox::InnerArgs),
+    /// Runs the agent as a Windows service, started with the machine
+    #[cfg(windows)]
+    Service(crate::service::Flags),
     /// Writes shell completions and man pages to a folder; for those who make packages
     #[command(hide = true)]
     Manual(ManualArgs),
@@ -59,8 +71,7 @@ pub struct ImportFlags {
     /// The registry that made the key
     #[arg(long, env = "PICTOR_REGISTRY", value_name = "URL")]
     pub registry: Option<Url>,
-    /// Where it goes [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
-    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE", help = format!("Where it goes [default: {CONFIG}]"))]
     pub config: Option<PathBuf>,
 }
 
@@ -72,8 +83,7 @@ pub struct SetFlags {
     /// What it becomes; "" goes back to the default
     #[arg(allow_hyphen_values = true)]
     pub value: Option<String>,
-    /// The worker's config file [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
-    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE", help = format!("The worker's config file [default: {CONFIG}]"))]
     pub config: Option<PathBuf>,
     /// The data folder of the agent that runs with it, as `run` was told
     #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
@@ -82,8 +92,7 @@ pub struct SetFlags {
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RunFlags {
-    /// The worker's config file [default: /etc/pictor/worker.toml for root, else ~/.config/pictor/worker.toml]
-    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE", help = format!("The worker's config file [default: {CONFIG}]"))]
     pub config: Option<PathBuf>,
     /// Where to serve /metrics [default: 127.0.0.1:9850]
     #[arg(long, env = "PICTOR_LISTEN", value_name = "ADDRESS:PORT")]
@@ -91,8 +100,7 @@ pub struct RunFlags {
     /// Where to serve the worker app [default: where /metrics is served]
     #[arg(long, env = "PICTOR_APP_LISTEN", value_name = "ADDRESS:PORT")]
     pub app_listen: Option<SocketAddr>,
-    /// Folder for the scene cache and unsent results [default: /var/lib/pictor-agent for root and the service, else ~/.local/share/pictor-agent]
-    #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
+    #[arg(long, env = "PICTOR_DATA", value_name = "DIR", help = format!("Folder for the scene cache and unsent results [default: {DATA}]"))]
     pub data: Option<PathBuf>,
     /// The Blender to use [default: the newest one found]
     #[arg(long, env = "PICTOR_BLENDER", value_name = "FILE")]

@@ -9,7 +9,6 @@ use anyhow::{Context, anyhow, bail};
 use pictor_protocol::DesiredState;
 #[cfg(feature = "desktop")]
 use reqwest::Method;
-use rustix::fs::{FlockOperation, flock};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +22,12 @@ use crate::{
     update,
 };
 
+/// How a user comes to use the service's app.
+const MAY_USE: &str = if cfg!(windows) {
+    "open the terminal with \"Run as administrator\""
+} else {
+    "run `sudo usermod -aG pictor-agent $USER`, then log in again"
+};
 /// How long an agent may take from its start to its first page: a late driver is waited for.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -94,8 +99,7 @@ impl Finder {
         }
         if Link::is_kept_from_us() {
             bail!(
-                "the agent runs on this machine as a service, and this user is not in the group that may use its app: \
-                 run `sudo usermod -aG pictor-agent $USER`, then log in again"
+                "the agent runs on this machine as a service, and this user may not use its app: {MAY_USE}"
             );
         }
         let shutdown = CancellationToken::new();
@@ -138,8 +142,7 @@ impl Finder {
 
     /// Whether an agent holds the data folder.
     fn is_taken(&self) -> bool {
-        File::open(self.data.join("lock"))
-            .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
+        File::open(self.data.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_err())
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 const FILE: &str = "pictor-agent.desktop";
 
@@ -22,6 +22,9 @@ pub(super) fn set(
     program: &Path,
     words: &[String],
 ) -> anyhow::Result<String> {
+    if cfg!(windows) {
+        bail!("on Windows the service starts with the machine: pictor-agent service install");
+    }
     let file = folder.join(FILE);
     match wanted {
         Autostart::On => write(&file, &entry(program, words))

@@ -13,9 +13,11 @@ use super::{
     agent::{Finder, Running},
     opened::Opened,
 };
-use crate::{app::link::Link, cli, config::Session};
+use crate::{app::link::Link, cli, config::Session, process};
 
-const OPENER: &str = "xdg-open";
+/// Programs that open what they are given as the user has it set.
+const OPENER: &[&str] =
+    if cfg!(windows) { &["rundll32.exe", "url.dll,FileProtocolHandler"] } else { &["xdg-open"] };
 
 /// Shows the link, and runs the agent if none did.
 pub(super) fn open(flags: &Flags, session: &Session, reason: &'static str) -> anyhow::Result<ExitCode> {
@@ -88,14 +90,16 @@ fn show(link: &Link, session: &Session, reason: &str, is_hidden: bool) {
 
 /// Opens the system's browser.
 pub(super) fn visit(url: &str) -> anyhow::Result<()> {
-    let mut opener = Command::new(OPENER);
-    opener.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = opener.spawn().with_context(|| format!("{OPENER} cannot be started"))?;
+    let [name, arguments @ ..] = OPENER else { bail!("there is no such program") };
+    let mut opener = Command::new(name);
+    process::let_go(&mut opener);
+    opener.args(arguments).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = opener.spawn().with_context(|| format!("{name} cannot be started"))?;
     // Some openers are the browser and stay as long as it is open.
     std::thread::spawn(move || match child.wait() {
-        Ok(status) if !status.success() => tracing::warn!("{OPENER} found no browser: {status}"),
+        Ok(status) if !status.success() => tracing::warn!("{name} found no browser: {status}"),
         Ok(_) => {}
-        Err(error) => tracing::warn!("{OPENER}: {error}"),
+        Err(error) => tracing::warn!("{name}: {error}"),
     });
     Ok(())
 }

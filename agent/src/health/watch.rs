@@ -154,10 +154,11 @@ impl Sources {
                 if blender.advice.is_some() {
                     self.readiness.fault(Check::Blender, blender.found.clone());
                 }
-                let sandbox = match tools.sandbox.mode() {
+                let sandbox = if tools.sandbox.mode() == Mode::Off {
                     // Doctor reminds its owner; here it is as it should be.
-                    Mode::Off => Finding::ok(Check::Sandbox, "off, as its owner said"),
-                    Mode::Auto | Mode::Bubblewrap | Mode::Landlock => findings::sandbox(Ok(&tools.sandbox)),
+                    Finding::ok(Check::Sandbox, "off, as its owner said")
+                } else {
+                    findings::sandbox(Ok(&tools.sandbox))
                 };
                 vec![blender, sandbox]
             }

@@ -2,14 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Zoned;
+
+use crate::durable;
 
 /// Of the file; then it becomes the old one, and the one before it goes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -104,12 +105,12 @@ impl State {
 
 fn open(path: &Path, is_full: bool) -> io::Result<(File, u64)> {
     if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        durable::make_private_folder(folder)?;
     }
     if is_full || fs::metadata(path).is_ok_and(|file| file.len() >= FILE_BYTES_MAX) {
         fs::rename(path, path.with_extension("log.old"))?;
     }
-    let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+    let file = File::options().create(true).append(true).open(path)?;
     let bytes = file.metadata()?.len();
     Ok((file, bytes))
 }

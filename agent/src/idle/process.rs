@@ -1,12 +1,17 @@
 //! One run of the owner's program, below its guard.
 
 use std::{
-    io, os::unix::process::ExitStatusExt, path::Path, process::ExitStatus, process::Stdio, sync::Arc, thread,
+    io,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    thread,
 };
 
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::{Program, guard::OF_SIGNAL, log::Log};
+use crate::process;
 
 /// Dropping it ends the program too, as the agent's own end does.
 #[derive(Debug)]
@@ -23,7 +28,6 @@ impl Process {
         command
             .args(["idle-guard", "--"])
             .args(&program.words)
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(printed.try_clone()?)
             .stderr(printed);
@@ -32,6 +36,7 @@ impl Process {
             // Left to itself, CUDA begins with the fastest one.
             None => command.env_remove("CUDA_VISIBLE_DEVICES").env("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
         };
+        process::set_apart(&mut command);
         let mut guard = command.spawn()?;
         // Our own ends of the output; while they are open it does not end.
         drop(command);
@@ -56,7 +61,7 @@ impl Process {
 }
 
 fn said(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
+    match (status.code(), process::signal_of(status)) {
         (Some(code), _) if code > OF_SIGNAL => format!("ended by signal {}", code - OF_SIGNAL),
         (Some(code), _) => format!("exit code {code}"),
         (None, signal) => format!("its guard was ended by signal {}", signal.unwrap_or_default()),

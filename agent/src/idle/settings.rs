@@ -7,6 +7,9 @@ use serde::Deserialize;
 pub const AFTER_SECONDS_DEFAULT: u64 = 60;
 pub const AFTER_SECONDS: RangeInclusive<u64> = 1..=86_400;
 
+/// Runs a line.
+const SHELL: [&str; 2] = if cfg!(windows) { ["cmd.exe", "/C"] } else { ["/bin/sh", "-c"] };
+
 /// What a command may say of its GPU.
 const PLACEHOLDERS: [&str; 3] = ["{gpu_index}", "{gpu_uuid}", "{slot}"];
 
@@ -104,7 +107,7 @@ impl Command {
                 .replace("{slot}", &gpu.slot.to_string())
         };
         let words = match self {
-            Command::Line(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), fill(line)],
+            Command::Line(line) => SHELL.map(str::to_owned).into_iter().chain([fill(line)]).collect(),
             Command::Program(program) => program.iter().map(fill).collect(),
         };
         let is_numbered = self.texts().iter().any(|text| text.contains("{gpu_index}"));

@@ -3,9 +3,8 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, DirBuilder},
+    fs,
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
     path::Path,
 };
 
@@ -22,7 +21,7 @@ const PLACE: &str = "traceparent";
 
 /// For the owner only: frames belong to the job's creator.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    durable::make_private_folder(folder)
 }
 
 pub(super) fn make_attempt(folder: &Path, attempt: AttemptId, place: TraceParent) -> io::Result<()> {

@@ -2,9 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -16,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     backoff::Backoff,
     collectors::render::Counters,
-    digest,
+    digest, durable,
     registry::{CallError, Registry},
 };
 
@@ -56,7 +55,7 @@ pub struct SceneCache {
 
 impl SceneCache {
     pub fn open(folder: &Path, bytes_max: u64, counters: Arc<Counters>) -> io::Result<SceneCache> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        durable::make_private_folder(folder)?;
         let cache = SceneCache { folder: folder.to_owned(), bytes_max, known: Mutex::default(), counters };
         for (path, ..) in cache.files()? {
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED)) {

@@ -1,9 +1,7 @@
 //! One task on one slot: fetch, load, render, check, hand over; and what its end is called.
 
 use std::{
-    fs::DirBuilder,
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,6 +18,7 @@ use crate::{
         output::{self, OutputError},
     },
     collectors::render::{Phase, TaskResult},
+    durable,
     health::Check,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
@@ -102,7 +101,7 @@ impl Runner {
         let (fetched, ()) = tokio::join!(fetching, self.idle.make_room(lease.slot));
         let scene = fetched.map_err(|error| self.scene_trouble(error))?;
         self.counters.phase(Phase::Fetch, started.elapsed().as_secs_f64());
-        DirBuilder::new().recursive(true).mode(0o700).create(output).map_err(|error| {
+        durable::make_private_folder(output).map_err(|error| {
             Trouble::Fault(Check::Disk, format!("cannot make a folder to render into: {error}"))
         })?;
         let Tools { blender, sandbox } = &*tools;

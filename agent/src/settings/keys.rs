@@ -6,13 +6,12 @@ use std::{
 };
 
 use pictor_protocol::WorkerName;
-use rustix::fs::{Access, access};
 use toml_edit::{Array, Value};
 
 use super::document::Place;
 use crate::{
     blender::{Places, detect},
-    idle, readiness,
+    idle, process, readiness,
 };
 
 /// A setting that its owner can change.
@@ -132,8 +131,8 @@ impl Key {
             (Key::IdleCommand, Value::Array(list)) => {
                 let program = list.get(0).and_then(Value::as_str).map(PathBuf::from);
                 program.filter(|program| program.components().count() > 1).map_or(Ok(()), |program| {
-                    let is_program = fs::metadata(&program).is_ok_and(|file| file.is_file())
-                        && access(&program, Access::EXEC_OK).is_ok();
+                    let is_file = fs::metadata(&program).is_ok_and(|file| file.is_file());
+                    let is_program = is_file && process::can_run(&program);
                     let said = format!("{} is no program that this user can run", program.display());
                     if is_program { Ok(()) } else { Err(said) }
                 })

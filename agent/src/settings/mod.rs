@@ -12,7 +12,6 @@ use std::{
 };
 
 use pictor_protocol::WorkerName;
-use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 use toml_edit::{DocumentMut, Value};
@@ -152,10 +151,10 @@ impl Settings {
         });
         let folder = self.target();
         let folder = durable::folder_of(&folder);
-        let unwritable = access(folder, Access::WRITE_OK).err();
+        let unwritable = durable::can_write(folder).err();
         Ok(Current {
             path: self.path.clone(),
-            unwritable: unwritable.map(|error| cannot_write(folder, &error.into())),
+            unwritable: unwritable.map(|error| cannot_write(folder, &error)),
             settings: fixed.into_iter().chain(changeable).collect(),
         })
     }
@@ -274,7 +273,7 @@ impl Settings {
 
     /// The file itself, where the path is a link to it.
     fn target(&self) -> PathBuf {
-        self.path.canonicalize().unwrap_or_else(|_| self.path.clone())
+        dunce::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
     }
 
     fn to_write(&self, key: Key, value: &Value) -> ToWrite {

@@ -5,15 +5,13 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Write},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::Duration,
 };
 
 use super::state::Release;
-use crate::{digest, durable};
+use crate::{digest, durable, process};
 
 const NEXT: &str = ".next";
 const PREVIOUS: &str = ".previous";
@@ -93,6 +91,11 @@ impl Place {
 
     /// Who replaces the program here.
     pub fn keeper(&self) -> Keeper {
+        if !process::CAN_BECOME_ANOTHER {
+            return Keeper::Other(
+                "on Windows it does not replace itself: stop it, and put the newer pictor-agent.exe in its place".to_owned(),
+            );
+        }
         let is_of_system = self.installed.starts_with("/usr") && !self.installed.starts_with("/usr/local");
         if is_of_system {
             return Keeper::Other(
@@ -190,7 +193,7 @@ pub(super) fn is(file: &Path, release: &Release) -> io::Result<bool> {
 pub(super) fn become_program(program: &Path) -> io::Error {
     let mut tries = 0;
     loop {
-        let error = Command::new(program).args(env::args_os().skip(1)).exec();
+        let error = process::become_program(program);
         if error.kind() != io::ErrorKind::ExecutableFileBusy || tries == BUSY_TRIES {
             return error;
         }

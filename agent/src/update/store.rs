@@ -1,14 +1,12 @@
 //! The state of updates on disk, and whose turn it is to change it.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
-use rustix::fs::{FlockOperation, flock};
 
 use super::state::{Event, State};
 use crate::durable;
@@ -32,15 +30,14 @@ impl Store {
     }
 
     pub(super) fn prepare(&self) -> anyhow::Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        let made = durable::make_private_folder(&self.folder);
         made.with_context(|| format!("cannot write to {}", self.folder.display()))
     }
 
     /// Files of another user would be of no use to the agent.
     pub(super) fn is_ours(&self) -> anyhow::Result<()> {
         let data = durable::folder_of(&self.folder);
-        let (owner, us) = (fs::metadata(data).map(|data| data.uid()), rustix::process::geteuid().as_raw());
-        if let Some(owner) = owner.ok().filter(|owner| *owner != us) {
+        if let Some(owner) = durable::other_owner(data) {
             bail!(
                 "{} belongs to another user (id {owner}): run this as that user, such as with `sudo -u '#{owner}'`",
                 data.display()
@@ -61,17 +58,17 @@ impl Store {
     /// Waits for the turn, a moment as a rule.
     pub(super) fn turn(&self) -> io::Result<Turn> {
         let lock = File::create(self.folder.join("lock"))?;
-        flock(&lock, FlockOperation::LockExclusive)?;
+        lock.lock()?;
         Ok(Turn { _lock: lock })
     }
 
     /// Takes the turn if nobody has it.
     pub(super) fn try_turn(&self) -> io::Result<Option<Turn>> {
         let lock = File::create(self.folder.join("lock"))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match lock.try_lock() {
             Ok(()) => Ok(Some(Turn { _lock: lock })),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 

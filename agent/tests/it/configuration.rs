@@ -229,3 +229,19 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
     assert_eq!(["blender", "registry"].map(status), ["fail"; 2], "{stdout}");
     assert_eq!(status("gpus"), if Path::new("/dev/nvidiactl").exists() { "ok" } else { "warn" });
 }
+
+#[test]
+fn the_log_goes_into_files_where_a_folder_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, logs) = (config_text("http://127.0.0.1:1"), folder.path().join("logs"));
+    let path = write(folder.path(), "worker.toml", &good);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let named = logs.display().to_string();
+    let (.., stderr) = run_to_end(folder.path(), &["--log-dir", &named, "self-check", "--config", &path]);
+    assert_eq!(stderr, "");
+    let files: Vec<_> = fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let name = file.file_name().unwrap().to_string_lossy();
+    assert!(name.starts_with("pictor-agent.") && name.ends_with(".log"), "{name}");
+    assert!(fs::read_to_string(file).unwrap().contains("can be read by others"));
+}

@@ -1,11 +1,15 @@
 //! What logging and tracing can be told: flags over environment. The SDK reads its other `OTEL_…` variables itself.
 
+use std::env;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -16,6 +20,8 @@ use crate::lines::Lines;
 
 /// The crates whose spans are exported, and whose spans tell lines their trace, begin with this.
 const OURS: &str = "pictor_";
+/// One a day.
+const LOG_FILES_MAX: usize = 7;
 
 /// What a program logs, and where it sends its traces.
 #[derive(Debug, Clone, Args)]
@@ -34,6 +40,10 @@ pub struct TelemetryArgs {
         value_name = "FORMAT"
     )]
     log_format: LogFormat,
+
+    /// Write the log into files in this folder, one a day, those of a week kept, and not to standard error
+    #[arg(long, global = true, env = "PICTOR_LOG_DIR", value_name = "DIR")]
+    log_dir: Option<PathBuf>,
 
     /// Send traces to this OTLP/HTTP collector, such as http://127.0.0.1:4318; other OTEL_… variables count too
     #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
@@ -80,10 +90,12 @@ impl TelemetryArgs {
             .map_err(|cause| BadSetting(format!("--log {}: {cause}", self.log)))?;
         // Spans count at any level of logging: lines take their trace from them.
         let spans = filter_fn(|metadata| metadata.is_span() && is_ours(metadata));
+        let is_for_terminal =
+            self.log_format == LogFormat::Pretty && self.log_dir.is_none() && io::stderr().is_terminal();
         let lines = fmt::layer()
             .event_format(Lines::new(self.log_format))
-            .with_writer(io::stderr)
-            .with_ansi(self.log_format == LogFormat::Pretty && io::stderr().is_terminal())
+            .with_writer(self.writer()?)
+            .with_ansi(is_for_terminal)
             .with_filter(wanted.or(spans.with_max_level_hint(LevelFilter::INFO)));
         let exported = exporting.map(|exporting| {
             tracing_opentelemetry::layer()
@@ -96,6 +108,19 @@ impl TelemetryArgs {
         });
         tracing_subscriber::registry().with(lines).with(exported).init();
         Ok(())
+    }
+
+    fn writer(&self) -> Result<BoxMakeWriter, BadSetting> {
+        let Some(folder) = &self.log_dir else { return Ok(BoxMakeWriter::new(io::stderr)) };
+        let name = env::current_exe().ok().and_then(|program| Some(program.file_stem()?.to_owned()));
+        let files = RollingFileAppender::builder()
+            .rotation(Rotation::DAILY)
+            .filename_prefix(name.unwrap_or_default().to_string_lossy())
+            .filename_suffix("log")
+            .max_log_files(LOG_FILES_MAX)
+            .build(folder);
+        let files = files.map_err(|cause| BadSetting(format!("--log-dir {}: {cause}", folder.display())))?;
+        Ok(BoxMakeWriter::new(files))
     }
 
     /// Where traces go; an empty variable is none.

@@ -243,7 +243,11 @@ fn read_seldom(device: &Device<'_>, answers: &Answers, uuid: String, index: u32)
     let sample = GpuSample {
         uuid,
         index,
+        // There are device nodes on Linux alone.
+        #[cfg(target_os = "linux")]
         minor: answers.number(device.minor_number()),
+        #[cfg(windows)]
+        minor: Some(index),
         name: answers.known(device.name()),
         pci_bus_id: answers.known(device.pci_info()).map(|pci| pci.bus_id.to_lowercase()),
         temperature_thresholds_celsius: thresholds

@@ -9,16 +9,10 @@ use std::{
     time::Duration,
 };
 
-use nvml_wrapper::{Nvml, bitmasks::event::EventTypes, enums::event::XidError, error::NvmlError};
+use nvml_wrapper::{Nvml, error::NvmlError};
 
-use crate::sampler::unix_seconds;
-
-/// NVML wants a limit; an event ends the wait at once.
-const WAIT_MS: u32 = 5_000;
 /// A GPU that cannot be listened to may have come back after this long.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
-/// NVML's number for an error that has none.
-const XID_UNKNOWN: u64 = 999;
 
 /// An error that a GPU's driver announced.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +102,17 @@ fn listen_for_ever(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn listen(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) -> Result<(), NvmlError> {
+    use nvml_wrapper::{bitmasks::event::EventTypes, enums::event::XidError};
+
+    use crate::sampler::unix_seconds;
+
+    /// NVML wants a limit; an event ends the wait at once.
+    const WAIT_MS: u32 = 5_000;
+    /// NVML's number for an error that has none.
+    const XID_UNKNOWN: u64 = 999;
+
     let device = nvml.device_by_index(index)?;
     let uuid = device.uuid()?;
     let xids = EventTypes::CRITICAL_XID_ERROR;
@@ -132,6 +136,12 @@ fn listen(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) -> Result<(), Nv
             return Ok(());
         }
     }
+}
+
+/// NVML announces events on Linux alone.
+#[cfg(windows)]
+fn listen(_: &Nvml, _: u32, _: &Sender<XidEvent>) -> Result<(), NvmlError> {
+    Err(NvmlError::NotSupported)
 }
 
 #[cfg(test)]

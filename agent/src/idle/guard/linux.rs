@@ -1,5 +1,4 @@
-//! `pictor-agent idle-guard`: the parent of the owner's program, that ends it with everything it started when the agent
-//! says so, and also when the agent is gone: then the pipe from it closes.
+//! The guard as the parent of orphans, which ends the program's group gently first.
 
 use std::{
     ffi::OsString,
@@ -24,24 +23,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long the program has to end by itself once it was asked to.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+use super::{CANNOT_START, GRACE, GuardArgs, OF_SIGNAL};
+
 /// Killed processes are gone at once, unless a driver holds them.
 const KILLED_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
-/// As a shell says that a program cannot be started.
-const CANNOT_START: u8 = 127;
-/// As a shell says that a signal ended it.
-pub(super) const OF_SIGNAL: i32 = 128;
-
-#[derive(Debug, clap::Args)]
-pub struct GuardArgs {
-    /// The guard whose program this becomes
-    #[arg(long, value_name = "PID")]
-    of: Option<i32>,
-    #[arg(last = true, required = true)]
-    program: Vec<OsString>,
-}
 
 /// Runs the program until it ends or the agent wants it to.
 pub fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {

@@ -1,0 +1,147 @@
+//! What systems do differently about processes: how they are asked to end, ended, told apart and replaced.
+
+use std::{io, path::Path, process::ExitStatus};
+
+use tokio::process::{Child, Command};
+
+#[cfg(unix)]
+pub use unix::*;
+#[cfg(windows)]
+pub use windows::*;
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+
+    use rustix::{
+        fs::{Access, access},
+        process::{Pid, Signal, kill_process_group},
+    };
+    use tokio::signal::unix::{self, SignalKind};
+
+    use super::{Child, Command, ExitStatus, Path, io};
+
+    /// Whether a process can go on as another program, with its id.
+    pub const CAN_BECOME_ANOTHER: bool = true;
+
+    /// What asks this process to end: a service manager's SIGTERM, a terminal's Ctrl-C.
+    #[derive(Debug)]
+    pub struct Requests {
+        terminate: unix::Signal,
+        interrupt: unix::Signal,
+    }
+
+    impl Requests {
+        pub fn listen() -> io::Result<Requests> {
+            let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(unix::signal);
+            Ok(Requests { terminate: terminate?, interrupt: interrupt? })
+        }
+
+        pub async fn next(&mut self) {
+            tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+        }
+    }
+
+    /// Keeps the terminal's Ctrl-C from it; what it starts can be ended with it by [`kill`].
+    pub fn set_apart(command: &mut Command) {
+        command.process_group(0);
+    }
+
+    /// Ends one that was set apart, and all that it started and that did not leave its group.
+    pub fn kill(child: &mut Child) -> io::Result<()> {
+        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        pid.map_or(Ok(()), |pid| Ok(kill_process_group(pid, Signal::KILL)?))
+    }
+
+    /// It may outlive this process, as whatever is started may here.
+    pub fn let_go(_: &mut std::process::Command) {}
+
+    /// The signal that ended it, if one did.
+    pub fn signal_of(status: ExitStatus) -> Option<i32> {
+        status.signal()
+    }
+
+    /// Whether this user can run it.
+    pub fn can_run(program: &Path) -> bool {
+        access(program, Access::EXEC_OK).is_ok()
+    }
+
+    /// Goes on as another program with the same arguments; returns only when that fails.
+    pub fn become_program(program: &Path) -> io::Error {
+        std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use std::os::windows::process::CommandExt;
+
+    use tokio::signal::windows::{
+        CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
+    };
+    use windows_sys::Win32::System::Threading::{CREATE_BREAKAWAY_FROM_JOB, CREATE_NO_WINDOW};
+
+    use super::{Child, Command, ExitStatus, Path, io};
+
+    /// Whether a process can go on as another program, with its id.
+    pub const CAN_BECOME_ANOTHER: bool = false;
+
+    /// What asks this process to end: its console, or the end of the session.
+    #[derive(Debug)]
+    pub struct Requests {
+        interrupt: CtrlC,
+        stop: CtrlBreak,
+        close: CtrlClose,
+        shutdown: CtrlShutdown,
+    }
+
+    impl Requests {
+        pub fn listen() -> io::Result<Requests> {
+            Ok(Requests {
+                interrupt: ctrl_c()?,
+                stop: ctrl_break()?,
+                close: ctrl_close()?,
+                shutdown: ctrl_shutdown()?,
+            })
+        }
+
+        pub async fn next(&mut self) {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.stop.recv() => {}
+                _ = self.close.recv() => {}
+                _ = self.shutdown.recv() => {}
+            }
+        }
+    }
+
+    /// Gives it a console of its own that nobody sees, so that ours has no Ctrl-C for it.
+    pub fn set_apart(command: &mut Command) {
+        command.creation_flags(CREATE_NO_WINDOW);
+    }
+
+    /// Ends it. What it holds in a job object ends with it.
+    pub fn kill(child: &mut Child) -> io::Result<()> {
+        child.start_kill()
+    }
+
+    /// It may outlive this process, whose job object ends all the rest.
+    pub fn let_go(command: &mut std::process::Command) {
+        command.creation_flags(CREATE_BREAKAWAY_FROM_JOB);
+    }
+
+    /// There are none.
+    pub fn signal_of(_: ExitStatus) -> Option<i32> {
+        None
+    }
+
+    /// The name tells programs from other files.
+    pub fn can_run(program: &Path) -> bool {
+        let is = |suffix: &str| program.extension().is_some_and(|found| found.eq_ignore_ascii_case(suffix));
+        ["exe", "com", "bat", "cmd"].into_iter().any(is)
+    }
+
+    pub fn become_program(_: &Path) -> io::Error {
+        io::ErrorKind::Unsupported.into()
+    }
+}
