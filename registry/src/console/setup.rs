@@ -149,6 +149,10 @@ impl System {
         self.words().1
     }
 
+    fn is_windows(self) -> bool {
+        self == System::Windows
+    }
+
     fn is_linux(self) -> bool {
         self == System::Linux
     }
@@ -213,6 +217,10 @@ impl SetupPage {
 
     fn open_command(&self) -> String {
         format!("pictor-agent app ~/Downloads/{}", self.config_name)
+    }
+
+    fn service_command(&self) -> String {
+        format!(r".\pictor-agent.exe service install $HOME\Downloads\{}", self.config_name)
     }
 
     fn place_command(&self) -> String {
