@@ -17,18 +17,21 @@ use crate::{
     settings,
     update::{self, Ended, command::UpdateFlags},
 };
+#[cfg(windows)]
+use crate::{job_object, service};
 
 /// What still blocks a thread after a clean end is not waited for any longer.
 pub(crate) const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 /// As releases are numbered.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-const SERVICE: Service = Service { name: "pictor-agent", version: VERSION };
+pub(crate) const SERVICE: Service = Service { name: "pictor-agent", version: VERSION };
 
 /// Does what the command line says.
 pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(flags) => {
+            bind_children()?;
             set_up_tls();
             let telemetry = telemetry.start(&SERVICE)?;
             let result = update::or_go_back(|| on_runtime(run(flags)));
@@ -38,11 +41,13 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor(flags) => {
             become_owner(&flags.run)?;
+            bind_children()?;
             telemetry.log()?;
             set_up_tls();
             on_runtime(examine(flags))
         }
         Command::App(flags) => {
+            bind_children()?;
             set_up_tls();
             let telemetry = telemetry.start(&SERVICE)?;
             let result = desktop::app(&flags);
@@ -85,7 +90,10 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         #[cfg(windows)]
-        Command::Service(flags) => crate::service::execute(&telemetry, flags),
+        Command::Service(flags) => {
+            bind_children()?;
+            service::execute(&telemetry, flags)
+        }
         Command::Import(flags) => {
             telemetry.log()?;
             set_up_tls();
@@ -132,6 +140,14 @@ pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> an
 
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
+}
+
+/// What this process starts ends with it, however it ends. On Linux each sandbox and guard sees to that.
+fn bind_children() -> anyhow::Result<()> {
+    #[cfg(windows)]
+    job_object::enter(&job_object::Bounds { lets_go: true, ..job_object::Bounds::default() })
+        .context("cannot enter a job object")?;
+    Ok(())
 }
 
 async fn run(flags: RunFlags) -> anyhow::Result<Ended> {

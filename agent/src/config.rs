@@ -15,7 +15,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use flags::{Cli, Command, DoctorFlags, ImportFlags, RunFlags, SetFlags, StatusFlags};
-pub use places::{Session, is_root, service_link_folder};
+pub use places::{Session, is_root, opener, service_link_folder};
 #[cfg(windows)]
 pub use places::{in_folder, programs_folder, service_folder, system_folder};
 

@@ -2,46 +2,49 @@
 
 #![expect(unsafe_code, reason = "calls of the Windows API")]
 
-use std::{ffi::c_void, io, mem, ptr};
+use std::{
+    ffi::c_void,
+    io, mem, ptr, thread,
+    time::{Duration, Instant},
+};
 
 use windows_sys::Win32::{
-    Foundation::HANDLE,
+    Foundation::{CloseHandle, HANDLE},
     System::{
         JobObjects::{
             AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_ACTIVE_PROCESS,
             JOB_OBJECT_LIMIT_BREAKAWAY_OK, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION,
-            JOB_OBJECT_LIMIT_JOB_MEMORY, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOB_OBJECT_UILIMIT_DESKTOP,
-            JOB_OBJECT_UILIMIT_DISPLAYSETTINGS, JOB_OBJECT_UILIMIT_EXITWINDOWS,
-            JOB_OBJECT_UILIMIT_GLOBALATOMS, JOB_OBJECT_UILIMIT_HANDLES, JOB_OBJECT_UILIMIT_READCLIPBOARD,
-            JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS, JOB_OBJECT_UILIMIT_WRITECLIPBOARD,
-            JOBOBJECT_BASIC_UI_RESTRICTIONS, JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JOBOBJECTINFOCLASS,
-            JobObjectBasicUIRestrictions, JobObjectExtendedLimitInformation, SetInformationJobObject,
+            JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_BASIC_PROCESS_ID_LIST,
+            JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicProcessIdList,
+            JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
         },
-        Threading::GetCurrentProcess,
+        Threading::{GetCurrentProcess, OpenProcess, PROCESS_TERMINATE, TerminateProcess},
     },
 };
 
-/// What all in the job together may use.
+/// More processes than these are ended in several rounds.
+const IDS_MAX: usize = 256;
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What all in the job together may use, this process included.
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
-    /// Committed memory.
-    pub(crate) memory_bytes: Option<u64>,
-    /// This one included.
     pub(crate) processes: Option<u32>,
-    /// No clipboard, no other program's windows, no end of the session.
-    pub(crate) shuts_out_desktop: bool,
     /// What is started so on purpose is not in the job.
     pub(crate) lets_go: bool,
 }
 
+/// The job that this process is in. It is never closed: Windows does so at the end of this process, and ends all in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job(usize);
+
 /// Enters a job of its own, for good. Jobs nest: whoever started this process may have put it into one.
-pub(crate) fn enter(bounds: &Bounds) -> io::Result<()> {
+pub(crate) fn enter(bounds: &Bounds) -> io::Result<Job> {
     // SAFETY: no security attributes and no name are allowed values.
-    let job = unsafe { CreateJobObjectW(ptr::null(), ptr::null()) };
-    if job.is_null() {
+    let handle = unsafe { CreateJobObjectW(ptr::null(), ptr::null()) };
+    if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // The job is never closed: Windows does so at the end of this process, and ends all in it.
     let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
     let basic = &mut limits.BasicLimitInformation;
     basic.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION;
@@ -52,32 +55,68 @@ pub(crate) fn enter(bounds: &Bounds) -> io::Result<()> {
     if bounds.lets_go {
         basic.LimitFlags |= JOB_OBJECT_LIMIT_BREAKAWAY_OK;
     }
-    if let Some(bytes) = bounds.memory_bytes {
-        basic.LimitFlags |= JOB_OBJECT_LIMIT_JOB_MEMORY;
-        limits.JobMemoryLimit = usize::try_from(bytes).unwrap_or(usize::MAX);
-    }
-    set(job, JobObjectExtendedLimitInformation, &limits)?;
-    if bounds.shuts_out_desktop {
-        let desktop = JOBOBJECT_BASIC_UI_RESTRICTIONS {
-            UIRestrictionsClass: JOB_OBJECT_UILIMIT_DESKTOP
-                | JOB_OBJECT_UILIMIT_DISPLAYSETTINGS
-                | JOB_OBJECT_UILIMIT_EXITWINDOWS
-                | JOB_OBJECT_UILIMIT_GLOBALATOMS
-                | JOB_OBJECT_UILIMIT_HANDLES
-                | JOB_OBJECT_UILIMIT_READCLIPBOARD
-                | JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS
-                | JOB_OBJECT_UILIMIT_WRITECLIPBOARD,
-        };
-        set(job, JobObjectBasicUIRestrictions, &desktop)?;
-    }
+    let size = u32::try_from(mem::size_of_val(&limits)).map_err(io::Error::other)?;
+    let limits = ptr::from_ref(&limits).cast::<c_void>();
+    // SAFETY: the job is open; the value is of the class's type, read during the call, and of this size.
+    succeeded(unsafe { SetInformationJobObject(handle, JobObjectExtendedLimitInformation, limits, size) })?;
     // SAFETY: the job is open, and so is the handle that stands for this process.
-    succeeded(unsafe { AssignProcessToJobObject(job, GetCurrentProcess()) })
+    succeeded(unsafe { AssignProcessToJobObject(handle, GetCurrentProcess()) })?;
+    Ok(Job(handle.expose_provenance()))
 }
 
-fn set<T>(job: HANDLE, class: JOBOBJECTINFOCLASS, value: &T) -> io::Result<()> {
-    let size = u32::try_from(mem::size_of::<T>()).map_err(io::Error::other)?;
-    // SAFETY: the job is open; the value is of the class's type, read during the call, and of this size.
-    succeeded(unsafe { SetInformationJobObject(job, class, ptr::from_ref(value).cast::<c_void>(), size) })
+impl Job {
+    /// Ends everything in the job but this process, and waits until it is gone.
+    pub(crate) fn end_others(self, patience: Duration) -> io::Result<()> {
+        let until = Instant::now() + patience;
+        loop {
+            let others = self.others()?;
+            if others.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            others.into_iter().for_each(end);
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn others(self) -> io::Result<Vec<u32>> {
+        #[repr(C)]
+        struct Ids {
+            list: JOBOBJECT_BASIC_PROCESS_ID_LIST,
+            /// The list's own array is of one.
+            more: [usize; IDS_MAX - 1],
+        }
+        let mut ids = Ids { list: JOBOBJECT_BASIC_PROCESS_ID_LIST::default(), more: [0; IDS_MAX - 1] };
+        let size = u32::try_from(mem::size_of::<Ids>()).map_err(io::Error::other)?;
+        let handle: HANDLE = ptr::with_exposed_provenance_mut(self.0);
+        let place = ptr::from_mut(&mut ids).cast::<c_void>();
+        // SAFETY: the job is open; the place is as large as is said, and begins with the class's type.
+        let answer = unsafe {
+            QueryInformationJobObject(handle, JobObjectBasicProcessIdList, place, size, ptr::null_mut())
+        };
+        // Where there are more than it has room for, those that it has are there all the same.
+        if answer == 0 && ids.list.NumberOfProcessIdsInList == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let count = usize::try_from(ids.list.NumberOfProcessIdsInList).map_err(io::Error::other)?;
+        let all = ids.list.ProcessIdList.iter().chain(&ids.more).take(count);
+        let own = std::process::id();
+        Ok(all.filter_map(|id| u32::try_from(*id).ok()).filter(|id| *id != own).collect())
+    }
+}
+
+/// One that has ended meanwhile cannot be opened any more.
+fn end(id: u32) {
+    // SAFETY: any number may be asked for.
+    let process = unsafe { OpenProcess(PROCESS_TERMINATE, 0, id) };
+    if !process.is_null() {
+        // SAFETY: it was just opened, for this.
+        unsafe { TerminateProcess(process, 1) };
+        // SAFETY: it is open, and not used any more.
+        unsafe { CloseHandle(process) };
+    }
 }
 
 fn succeeded(answer: i32) -> io::Result<()> {

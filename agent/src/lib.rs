@@ -39,13 +39,7 @@ pub mod task_log;
 pub mod test_render;
 pub mod update;
 
-use std::{
-    fs::{self, File},
-    io,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
@@ -99,10 +93,6 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
 /// Runs the agent until `shutdown`, or until a new version takes over. The worker app opens with `key`, unless this process
 /// was another version before: then with the key of that one.
 pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<Ended> {
-    // What it starts ends with it, however it ends.
-    #[cfg(windows)]
-    job_object::enter(&job_object::Bounds { lets_go: true, ..Default::default() })
-        .context("no job object")?;
     let _lock = open_data(&config.data)?;
     let started = match update::boot(&config)? {
         Boot::Run(started) => started,
@@ -211,7 +201,7 @@ fn open_data(data: &Path) -> anyhow::Result<File> {
         bail!("another agent uses {}: stop it, or choose another folder with --data", data.display());
     }
     // Only what nobody renders into any more.
-    match fs::remove_dir_all(data.join("render")) {
+    match durable::remove_folder(&data.join("render")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(cannot_write);
         }

@@ -24,6 +24,9 @@ mod unix {
     /// Whether a process can go on as another program, with its id.
     pub const CAN_BECOME_ANOTHER: bool = true;
 
+    /// An exit code above it says which signal ended a program below.
+    pub const OF_SIGNAL: i32 = 128;
+
     /// What asks this process to end: a service manager's SIGTERM, a terminal's Ctrl-C.
     #[derive(Debug)]
     pub struct Requests {
@@ -53,12 +56,15 @@ mod unix {
         pid.map_or(Ok(()), |pid| Ok(kill_process_group(pid, Signal::KILL)?))
     }
 
-    /// It may outlive this process, as whatever is started may here.
-    pub fn let_go(_: &mut std::process::Command) {}
+    /// Starts a program that may outlive this process, as any may here.
+    pub fn start_free(command: &mut std::process::Command) -> io::Result<std::process::Child> {
+        command.spawn()
+    }
 
-    /// The signal that ended it, if one did.
+    /// The signal that ended it, if one did; also as shells and bubblewrap report one of the program they ran.
     pub fn signal_of(status: ExitStatus) -> Option<i32> {
-        status.signal()
+        let of_program = || status.code().filter(|code| *code > OF_SIGNAL).map(|code| code - OF_SIGNAL);
+        status.signal().or_else(of_program)
     }
 
     /// Whether this user can run it.
@@ -125,9 +131,14 @@ mod windows {
         child.start_kill()
     }
 
-    /// It may outlive this process, whose job object ends all the rest.
-    pub fn let_go(command: &mut std::process::Command) {
+    /// Starts a program of Windows' own that may outlive this process, whose job object ends all the rest.
+    pub fn start_free(command: &mut std::process::Command) -> io::Result<std::process::Child> {
         command.creation_flags(CREATE_BREAKAWAY_FROM_JOB);
+        command.spawn().or_else(|_| {
+            // The shell around us may hold what it starts, and lets nothing go.
+            command.creation_flags(0);
+            command.spawn()
+        })
     }
 
     /// There are none.

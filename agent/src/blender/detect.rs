@@ -21,6 +21,24 @@ pub struct Installed {
     pub path: PathBuf,
 }
 
+/// Where packages put it.
+#[cfg(unix)]
+const PROGRAMS: [&str; 4] = [
+    "/usr/bin/blender",
+    "/usr/local/bin/blender",
+    "/snap/blender/current/blender",
+    "/Applications/Blender.app/Contents/MacOS/Blender",
+];
+#[cfg(windows)]
+const PROGRAMS: [&str; 0] = [];
+
+/// What holds a folder for each version.
+#[cfg(unix)]
+const PARENTS: [&str; 1] = ["/opt"];
+/// Other folders of this disk, any user may add to.
+#[cfg(windows)]
+const PARENTS: [&str; 1] = [r"C:\Program Files\Blender Foundation"];
+
 /// Where to look. The environment's values come from the agent's configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
@@ -79,18 +97,8 @@ fn candidates(places: &Places) -> Vec<PathBuf> {
     if let Some(path) = &places.search_path {
         found.extend(std::env::split_paths(path).map(|folder| folder.join(program)));
     }
-    for path in [
-        "/usr/bin/blender",
-        "/usr/local/bin/blender",
-        "/snap/blender/current/blender",
-        "/Applications/Blender.app/Contents/MacOS/Blender",
-    ] {
-        found.push(path.into());
-    }
-    let home = places.home.as_deref();
-    let parents =
-        ["/opt", r"C:\Program Files\Blender Foundation", r"C:\Program Files (x86)\Steam\steamapps\common"];
-    for parent in parents.into_iter().map(Path::new).chain(home) {
+    found.extend(PROGRAMS.iter().map(PathBuf::from));
+    for parent in PARENTS.iter().map(Path::new).chain(places.home.as_deref()) {
         found.extend(unpacked_in(parent).into_iter().map(|folder| folder.join(program)));
     }
     found

@@ -446,9 +446,7 @@ impl Supervisor {
     }
 
     fn exit_error(&self, status: ExitStatus) -> BlenderError {
-        // Bubblewrap reports a signal as shells do.
-        let signal = signal_of(status).or_else(|| status.code().map(|code| code - 128));
-        if signal == Some(FILE_SIZE_SIGNAL) {
+        if signal_of(status) == Some(FILE_SIZE_SIGNAL) {
             return Breach::FileSize { limit_bytes: self.file_bytes }.into();
         }
         let reason = self.log.reason();

@@ -125,9 +125,13 @@ fn tree_bytes(root: u32) -> u64 {
     let mut sum = 0;
     let mut waiting = vec![Pid::from_u32(root)];
     while let Some(pid) = waiting.pop() {
-        sum += system.process(pid).map_or(0, sysinfo::Process::memory);
-        let children = system.processes().iter().filter(|(_, process)| process.parent() == Some(pid));
-        waiting.extend(children.map(|(pid, _)| *pid));
+        let Some(process) = system.process(pid) else { continue };
+        sum += process.memory();
+        // Who has an ended parent's id may be older than those it seems to have.
+        let is_child = |other: &&sysinfo::Process| {
+            other.parent() == Some(pid) && other.start_time() >= process.start_time()
+        };
+        waiting.extend(system.processes().values().filter(is_child).map(sysinfo::Process::pid));
     }
     sum
 }

@@ -84,6 +84,11 @@ mod unix {
         Some("/run/pictor-agent".into())
     }
 
+    /// What opens a link as the user has it set, and its arguments before the link.
+    pub fn opener() -> (PathBuf, &'static [&'static str]) {
+        ("xdg-open".into(), &[])
+    }
+
     /// The loader finds it.
     pub(in crate::config) fn nvml_library() -> Option<PathBuf> {
         None
@@ -177,6 +182,12 @@ mod windows {
     /// Where the service keeps the worker app's link.
     pub fn service_link_folder() -> Option<PathBuf> {
         service_folder().map(|folder| in_folder(&folder).1)
+    }
+
+    /// What opens a link as the user has it set, and its arguments before the link.
+    pub fn opener() -> (PathBuf, &'static [&'static str]) {
+        let folder = system_folder().unwrap_or_default();
+        (folder.join("rundll32.exe"), &["url.dll,FileProtocolHandler"])
     }
 
     /// By its whole path: of a bare name the current folder would be looked into first.

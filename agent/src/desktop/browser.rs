@@ -13,11 +13,12 @@ use super::{
     agent::{Finder, Running},
     opened::Opened,
 };
-use crate::{app::link::Link, cli, config::Session, process};
-
-/// Programs that open what they are given as the user has it set.
-const OPENER: &[&str] =
-    if cfg!(windows) { &["rundll32.exe", "url.dll,FileProtocolHandler"] } else { &["xdg-open"] };
+use crate::{
+    app::link::Link,
+    cli,
+    config::{self, Session},
+    process,
+};
 
 /// Shows the link, and runs the agent if none did.
 pub(super) fn open(flags: &Flags, session: &Session, reason: &'static str) -> anyhow::Result<ExitCode> {
@@ -90,11 +91,12 @@ fn show(link: &Link, session: &Session, reason: &str, is_hidden: bool) {
 
 /// Opens the system's browser.
 pub(super) fn visit(url: &str) -> anyhow::Result<()> {
-    let [name, arguments @ ..] = OPENER else { bail!("there is no such program") };
-    let mut opener = Command::new(name);
-    process::let_go(&mut opener);
+    let (program, arguments) = config::opener();
+    let mut opener = Command::new(&program);
     opener.args(arguments).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = opener.spawn().with_context(|| format!("{name} cannot be started"))?;
+    let name = program.display().to_string();
+    let started = process::start_free(&mut opener);
+    let mut child = started.with_context(|| format!("{name} cannot be started"))?;
     // Some openers are the browser and stay as long as it is open.
     std::thread::spawn(move || match child.wait() {
         Ok(status) if !status.success() => tracing::warn!("{name} found no browser: {status}"),

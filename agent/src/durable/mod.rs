@@ -17,7 +17,10 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
-pub use system::{can_write, lock_folder, make_private_folder, other_owner, show_to_group, sync_folder};
+pub use system::{
+    append_private, can_write, lock_folder, make_private_folder, other_owner, remove_file, remove_folder,
+    show_to_group, sync_folder,
+};
 
 /// Where a file lies; a bare name's is the current folder.
 pub fn folder_of(path: &Path) -> &Path {
@@ -44,7 +47,7 @@ fn put(path: &Path, bytes: &[u8], prepare: impl FnOnce(&File) -> io::Result<()>)
     prepare(file.as_file())?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    system::put_in_place(file, path)?;
     sync_folder(folder)
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, Metadata, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
     path::Path,
 };
 
@@ -11,10 +11,29 @@ use rustix::{
     fs::{Access, access},
     process::geteuid,
 };
+use tempfile::NamedTempFile;
 
 /// Makes a folder for its owner alone, and the missing ones above it.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a file to write at its end; a new one is for its owner alone.
+pub fn append_private(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).mode(0o600).open(path)
+}
+
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path)
+}
+
+pub(super) fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Keeps others who ask for it from changing the files of a folder, while what it returns lives. Waits its turn.

@@ -110,7 +110,7 @@ fn open(path: &Path, is_full: bool) -> io::Result<(File, u64)> {
     if is_full || fs::metadata(path).is_ok_and(|file| file.len() >= FILE_BYTES_MAX) {
         fs::rename(path, path.with_extension("log.old"))?;
     }
-    let file = File::options().create(true).append(true).open(path)?;
+    let file = durable::append_private(path)?;
     let bytes = file.metadata()?.len();
     Ok((file, bytes))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::process::{Child, ChildStdin, Command};
 
-use super::{Program, guard::OF_SIGNAL, log::Log};
+use super::{Program, log::Log};
 use crate::process;
 
 /// Dropping it ends the program too, as the agent's own end does.
@@ -62,8 +62,8 @@ impl Process {
 
 fn said(status: ExitStatus) -> String {
     match (status.code(), process::signal_of(status)) {
-        (Some(code), _) if code > OF_SIGNAL => format!("ended by signal {}", code - OF_SIGNAL),
-        (Some(code), _) => format!("exit code {code}"),
+        (Some(_), Some(signal)) => format!("ended by signal {signal}"),
+        (Some(code), None) => format!("exit code {code}"),
         (None, signal) => format!("its guard was ended by signal {}", signal.unwrap_or_default()),
     }
 }

@@ -8,7 +8,7 @@ pub const AFTER_SECONDS_DEFAULT: u64 = 60;
 pub const AFTER_SECONDS: RangeInclusive<u64> = 1..=86_400;
 
 /// Runs a line.
-const SHELL: [&str; 2] = if cfg!(windows) { ["cmd.exe", "/C"] } else { ["/bin/sh", "-c"] };
+pub(super) const SHELL: [&str; 2] = if cfg!(windows) { ["cmd.exe", "/C"] } else { ["/bin/sh", "-c"] };
 
 /// What a command may say of its GPU.
 const PLACEHOLDERS: [&str; 3] = ["{gpu_index}", "{gpu_uuid}", "{slot}"];

@@ -128,7 +128,8 @@ impl Supervisor {
 
     fn stop(&mut self) {
         tracing::info!(slot = self.workload.gpu.slot, "the idle workload is stopped");
-        self.workload.log.note(&format!("asked to end, within {} s", GRACE.as_secs()));
+        let asked = format!("asked to end, within {} s", GRACE.as_secs());
+        self.workload.log.note(if GRACE.is_zero() { "ended" } else { &asked });
         if let Some(process) = &mut self.running.process {
             process.stop();
         }

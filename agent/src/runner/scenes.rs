@@ -167,7 +167,7 @@ impl SceneCache {
                     break;
                 }
                 if cache.forget(&path) {
-                    fs::remove_file(&path)?;
+                    durable::remove_file(&path)?;
                     sum -= size;
                 }
             }

@@ -163,7 +163,7 @@ impl Runner {
             let checked = output::check(&folder, &name, size, bytes_max).map_err(Kept::Output)?;
             outbox.add_frame(attempt, frame, checked.sha256, &checked.bytes).map_err(Kept::Disk)?;
             // Its room is Blender's again. What is left is removed with the folder.
-            std::fs::remove_file(&checked.path).map_err(Kept::Disk)
+            durable::remove_file(&checked.path).map_err(Kept::Disk)
         });
         match kept.await {
             Ok(Ok(())) => Ok(()),
@@ -285,7 +285,7 @@ impl Runner {
     }
 
     async fn remove_output(&self, output: PathBuf) {
-        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(output)).await;
+        let removed = tokio::task::spawn_blocking(move || durable::remove_folder(&output)).await;
         match removed {
             Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, "cannot remove a finished task's folder");

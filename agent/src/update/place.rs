@@ -93,7 +93,7 @@ impl Place {
     pub fn keeper(&self) -> Keeper {
         if !process::CAN_BECOME_ANOTHER {
             return Keeper::Other(
-                "on Windows it does not replace itself: stop it, and put the newer pictor-agent.exe in its place".to_owned(),
+                "on Windows it does not replace itself: run the newer program's `service install`, or put it in this one's place".to_owned(),
             );
         }
         let is_of_system = self.installed.starts_with("/usr") && !self.installed.starts_with("/usr/local");

@@ -1,8 +1,8 @@
 //! What logging and tracing can be told: flags over environment. The SDK reads its other `OTEL_…` variables itself.
 
-use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::{env, fs};
 
 use clap::{Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
@@ -112,6 +112,8 @@ impl TelemetryArgs {
 
     fn writer(&self) -> Result<BoxMakeWriter, BadSetting> {
         let Some(folder) = &self.log_dir else { return Ok(BoxMakeWriter::new(io::stderr)) };
+        let refused = |cause: String| BadSetting(format!("--log-dir {}: {cause}", folder.display()));
+        fs::create_dir_all(folder).map_err(|cause| refused(cause.to_string()))?;
         let name = env::current_exe().ok().and_then(|program| Some(program.file_stem()?.to_owned()));
         let files = RollingFileAppender::builder()
             .rotation(Rotation::DAILY)
@@ -119,8 +121,7 @@ impl TelemetryArgs {
             .filename_suffix("log")
             .max_log_files(LOG_FILES_MAX)
             .build(folder);
-        let files = files.map_err(|cause| BadSetting(format!("--log-dir {}: {cause}", folder.display())))?;
-        Ok(BoxMakeWriter::new(files))
+        Ok(BoxMakeWriter::new(files.map_err(|cause| refused(cause.to_string()))?))
     }
 
     /// Where traces go; an empty variable is none.

@@ -105,7 +105,8 @@ pub enum SandboxError {
     )]
     NotExecutable { path: String },
     #[error(
-        "Windows does not contain a stranger's scene as Linux does: it could read this user's files and use the network. \
+        "Windows does not contain a stranger's scene as Linux does: it could read and change what this user can, the \
+         worker's token included, and use the network. \
          Render in WSL 2 or Docker instead, or, to allow that on this machine, write `mode = \"job-object\"` under \
          `[sandbox]`"
     )]

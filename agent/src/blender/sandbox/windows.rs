@@ -1,5 +1,5 @@
-//! On Windows a scene is bounded, not shut in: a job object limits its memory and processes and ends it with the agent,
-//! but it runs as the agent's user, who can read files and use the network. So it is the owner's to allow.
+//! On Windows a scene is bounded, not shut in: a job object limits its processes and ends it with the agent, but it runs
+//! as the agent's user, does whatever that one can, and can leave the job if it means to. So it is the owner's to allow.
 
 use std::{
     convert::Infallible,
@@ -14,6 +14,7 @@ use anyhow::Context;
 use super::{Confinement, Device, Mode, PROBE_TIMEOUT, SandboxError, Settings, View};
 use crate::{
     blender::Limits,
+    durable,
     job_object::{self, Bounds},
     process,
 };
@@ -27,9 +28,6 @@ pub struct InnerArgs {
     /// Of the program and all that it starts.
     #[arg(long)]
     processes: u32,
-    /// All together.
-    #[arg(long)]
-    memory_bytes: Option<u64>,
     /// What to run, with its arguments.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -38,12 +36,7 @@ pub struct InnerArgs {
 /// Enters the job object before the program starts, so that nothing of it is ever outside. Ends as the program does;
 /// returns only with an error.
 pub fn run_inner(args: InnerArgs) -> anyhow::Result<Infallible> {
-    let bounds = Bounds {
-        memory_bytes: args.memory_bytes,
-        processes: Some(args.processes.saturating_add(1)),
-        shuts_out_desktop: true,
-        lets_go: false,
-    };
+    let bounds = Bounds { processes: Some(args.processes.saturating_add(1)), lets_go: false };
     job_object::enter(&bounds).context("cannot enter a job object")?;
     let mut command = args.command.into_iter();
     let program = command.next().context("nothing to run")?;
@@ -79,8 +72,8 @@ impl Sandbox {
         match self.settings.mode {
             Mode::Off => "it is off: strangers' scenes run with this user's rights, without limits".to_owned(),
             Mode::Auto | Mode::JobObject => {
-                "a job object holds: a program was run in it. It limits memory and processes; a scene can read this \
-                 user's files and use the network, as this machine's owner has allowed"
+                "a job object holds: a program was run in it. A scene can read and change what this user can, and use the \
+                 network, as this machine's owner has allowed"
                     .to_owned()
             }
         }
@@ -135,9 +128,6 @@ impl Sandbox {
             Mode::Auto | Mode::JobObject => {
                 let mut command = Command::new(&self.settings.agent);
                 command.args(["sandbox", "--processes", &confinement.limits.processes.to_string()]);
-                if let Some(bytes) = confinement.limits.memory_bytes {
-                    command.args(["--memory-bytes", &bytes.to_string()]);
-                }
                 command.arg("--").arg(program);
                 command
             }
@@ -167,7 +157,7 @@ pub struct Handover {
 
 impl Drop for Handover {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.scratch)
+        if let Err(error) = durable::remove_folder(&self.scratch)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, "cannot remove a scratch folder");

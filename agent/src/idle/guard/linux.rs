@@ -23,7 +23,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{CANNOT_START, GRACE, GuardArgs, OF_SIGNAL};
+use super::{CANNOT_START, GRACE, GuardArgs};
+use crate::process::OF_SIGNAL;
 
 /// Killed processes are gone at once, unless a driver holds them.
 const KILLED_PATIENCE: Duration = Duration::from_secs(2);

@@ -17,8 +17,6 @@ pub use windows::guard;
 pub(super) const GRACE: Duration = Duration::from_secs(if cfg!(windows) { 0 } else { 5 });
 /// As a shell says that a program cannot be started.
 const CANNOT_START: u8 = 127;
-/// As a shell says that a signal ended it.
-pub(super) const OF_SIGNAL: i32 = 128;
 
 #[derive(Debug, clap::Args)]
 pub struct GuardArgs {

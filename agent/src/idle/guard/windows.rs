@@ -1,32 +1,65 @@
-//! The guard as the holder of a job object: nobody here can be asked to end, so all in it end with the guard.
+//! The guard as the first process of a job object: nobody here can be asked to end, so all the others in it are ended.
 
 use std::{
     io,
+    os::windows::process::CommandExt,
     process::{Command, ExitCode, Stdio, exit},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 
 use super::{CANNOT_START, GuardArgs};
-use crate::job_object::{self, Bounds};
+use crate::{
+    config,
+    idle::settings::SHELL,
+    job_object::{self, Bounds, Job},
+};
+
+/// Ended processes are gone at once, unless a driver holds them.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the program until it ends or the agent wants it to.
 pub fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {
-    job_object::enter(&Bounds::default()).context("cannot hold what the program starts")?;
-    let [name, arguments @ ..] = args.program.as_slice() else { bail!("there is no program to start") };
-    let mut child = match Command::new(name).args(arguments).stdin(Stdio::null()).spawn() {
+    let job = job_object::enter(&Bounds::default()).context("cannot hold what the program starts")?;
+    let mut child = match command(args)?.stdin(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("cannot start {}: {error}", name.display());
+            eprintln!("cannot start {}: {error}", args.program[0].display());
             return Ok(ExitCode::from(CANNOT_START));
         }
     };
-    thread::spawn(|| {
+    thread::spawn(move || {
         // Ends when nobody holds the other end any more.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        exit(0);
+        end(job, 0)
     });
     let status = child.wait().context("cannot wait for the program")?;
-    exit(status.code().unwrap_or_default())
+    end(job, status.code().unwrap_or_default())
+}
+
+fn command(args: &GuardArgs) -> anyhow::Result<Command> {
+    let [name, arguments @ ..] = args.program.as_slice() else { bail!("there is no program to start") };
+    // The shell reads its line as it stands, quotes and all, which is not how arguments are handed over otherwise.
+    if let ([shell, run], [given, line]) = (SHELL, arguments)
+        && name == shell
+        && given == run
+    {
+        let shell = config::system_folder().context("SystemRoot is not set")?.join(shell);
+        let mut command = Command::new(shell);
+        command.raw_arg("/D /S /C \"").raw_arg(line).raw_arg("\"");
+        return Ok(command);
+    }
+    let mut command = Command::new(name);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// The agent takes the guard's end as the end of all of them.
+fn end(job: Job, code: i32) -> ! {
+    if let Err(error) = job.end_others(PATIENCE) {
+        eprintln!("what the program started is not gone: {error}");
+    }
+    exit(code)
 }

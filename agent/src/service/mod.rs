@@ -1,4 +1,6 @@
-//! `pictor-agent service`: the agent as a Windows service, started with the machine, of an account with few rights.
+//! `pictor-agent service`: the agent as a Windows service, started with the machine, with an account of its own.
+
+mod folder;
 
 use std::{
     ffi::OsString,
@@ -11,6 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use pictor_telemetry::TelemetryArgs;
+use sysinfo::{Pid, ProcessesToUpdate, System};
 use tokio_util::sync::CancellationToken;
 use windows_service::{
     service::{
@@ -32,14 +35,14 @@ use crate::{
 const NAME: &str = "pictor-agent";
 const TITLE: &str = "My Workers agent";
 const ABOUT: &str = "Renders tasks for the network, and exposes what this machine does to Prometheus.";
-/// It may read its own folder and the network, and little else.
-const ACCOUNT: &str = r"NT AUTHORITY\LocalService";
-/// SYSTEM, administrators, and that account, by the numbers that are the same in every language.
-const RIGHTS: [&str; 3] = ["*S-1-5-18:(OI)(CI)F", "*S-1-5-32-544:(OI)(CI)F", "*S-1-5-19:(OI)(CI)M"];
+/// The service's own: no other runs as it.
+const ACCOUNT: &str = r"NT SERVICE\pictor-agent";
+/// All that it needs of what Windows would let it do besides.
+const PRIVILEGES: &str = "SeChangeNotifyPrivilege";
 const RESTART_AFTER: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// A task is given back and what is finished is sent.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
@@ -90,26 +93,31 @@ fn program() -> anyhow::Result<PathBuf> {
 }
 
 pub fn execute(telemetry: &TelemetryArgs, flags: Flags) -> anyhow::Result<ExitCode> {
-    telemetry.log()?;
     cli::set_up_tls();
-    match flags.action {
-        Action::Install { file } => install(file)?,
-        Action::Uninstall => uninstall()?,
+    let telemetry = telemetry.start(&cli::SERVICE)?;
+    let result = act(flags.action);
+    telemetry.stop();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn act(action: Action) -> anyhow::Result<()> {
+    match action {
+        Action::Install { file } => install(file),
+        Action::Uninstall => uninstall(),
         Action::Run { folder } => entry::start(folder)
-            .context("for Windows to start: try `pictor-agent service install`, or `pictor-agent run`")?,
+            .context("for Windows to start: try `pictor-agent service install`, or `pictor-agent run`"),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn install(file: Option<PathBuf>) -> anyhow::Result<()> {
     let (places, program) = (Places::find()?, program()?);
     let access = ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE;
     let manager = manager(access)?;
-    make_folder(&places.folder).with_context(|| format!("cannot make {}", places.folder.display()))?;
-    if file.is_some() || !places.config.exists() {
-        let Some(file) = file else {
-            bail!("name the downloaded file: pictor-agent service install pictor-worker-NAME.toml")
-        };
+    if file.is_none() && !places.config.exists() {
+        bail!("name the downloaded file: pictor-agent service install pictor-worker-NAME.toml");
+    }
+    folder::make(&places.folder)?;
+    if let Some(file) = file {
         let text = config::read(&file)?;
         let imported = import::install(&file, text, &places.config)?;
         println!("This machine is worker {}, by {}.", imported.worker.0.worker_name, places.config.display());
@@ -146,12 +154,18 @@ fn install(file: Option<PathBuf>) -> anyhow::Result<()> {
         Err(_) => manager.create_service(&info, rights).context("cannot make the service")?,
     };
     service.set_description(ABOUT)?;
+    // It works without these two, not as well.
     let restarts = service.update_failure_actions(restart());
     if let Err(error) = restarts.and_then(|()| service.set_failure_actions_on_non_crash_failures(true)) {
-        // It works without; somebody then has to start it again.
         println!("Windows does not start it again after a failure ({error}).");
     }
+    if let Err(error) = give_up_privileges() {
+        println!("Windows leaves it the privileges of every service ({error:#}).");
+    }
     service.start::<OsString>(&[]).context("the service is installed, but does not start")?;
+    if !wait_for(&service, ServiceState::Running)? {
+        bail!("the service does not stay up: its log is in {}", places.logs.display());
+    }
     println!("The service {NAME} runs, and starts with this machine.");
     println!("Its program: {}", program.display());
     println!("Its log:     {}", places.logs.display());
@@ -185,29 +199,54 @@ fn manager(access: ServiceManagerAccess) -> anyhow::Result<ServiceManager> {
         .context("only an administrator can do that: open the terminal with \"Run as administrator\"")
 }
 
+/// Stops it, and waits for its process: until that is gone, its program and its data are in use.
 fn stop(service: &Service) -> anyhow::Result<()> {
-    if service.query_status()?.current_state == ServiceState::Stopped {
+    let status = service.query_status()?;
+    if status.current_state == ServiceState::Stopped {
         return Ok(());
     }
     service.stop().context("cannot stop the service")?;
-    let until = Instant::now() + STOP_TIMEOUT;
-    while service.query_status()?.current_state != ServiceState::Stopped {
-        if Instant::now() >= until {
-            bail!("the service does not stop: end it in the Task Manager, then try again");
-        }
-        thread::sleep(LOOK);
+    let process = status.process_id.map(Pid::from_u32);
+    if !wait_for(service, ServiceState::Stopped)? || process.is_some_and(|process| !is_gone(process)) {
+        bail!("the service does not stop: end it in the Task Manager, then try again");
     }
     Ok(())
 }
 
-/// A folder that no ordinary user can read: the worker's token is in it.
-fn make_folder(folder: &Path) -> anyhow::Result<()> {
-    durable::make_private_folder(folder)?;
-    let icacls = config::system_folder().context("SystemRoot is not set")?.join("icacls.exe");
-    let output =
-        Command::new(icacls).arg(folder).args(["/inheritance:r", "/grant:r"]).args(RIGHTS).output()?;
+/// Whether it comes to that state in time.
+fn wait_for(service: &Service, state: ServiceState) -> anyhow::Result<bool> {
+    let until = Instant::now() + STATE_TIMEOUT;
+    loop {
+        let is = service.query_status()?.current_state;
+        if is == state
+            || Instant::now() >= until
+            || (is == ServiceState::Stopped && state == ServiceState::Running)
+        {
+            return Ok(is == state);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn is_gone(process: Pid) -> bool {
+    let until = Instant::now() + STATE_TIMEOUT;
+    loop {
+        let is_there = System::new().is_ok_and(|mut system| {
+            system.refresh_processes(ProcessesToUpdate::Some(&[process]), true);
+            system.process(process).is_some()
+        });
+        if !is_there || Instant::now() >= until {
+            return !is_there;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn give_up_privileges() -> anyhow::Result<()> {
+    let sc = config::system_folder().context("SystemRoot is not set")?.join("sc.exe");
+    let output = Command::new(sc).args(["privs", NAME, PRIVILEGES]).output()?;
     if !output.status.success() {
-        bail!("its rights cannot be set: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("sc privs: {}", output.status);
     }
     Ok(())
 }
@@ -222,8 +261,12 @@ fn install_program(program: &Path) -> anyhow::Result<()> {
     copied.with_context(|| format!("cannot copy the program to {}", program.display()))
 }
 
+/// One that runs can be moved out of the way, and not written over.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let bytes = fs::read(from)?;
+    if to.exists() {
+        fs::rename(to, to.with_extension("exe.previous"))?;
+    }
     durable::write(to, &bytes)
 }
 
@@ -277,7 +320,9 @@ fn attempt(folder: &Path) -> anyhow::Result<()> {
 async fn work(folder: &Path, handle: ServiceStatusHandle, shutdown: CancellationToken) -> anyhow::Result<()> {
     let places = Places::under(folder);
     let flags = RunFlags { config: Some(places.config), data: Some(places.data), ..RunFlags::default() };
-    let config = Config::load(&flags)?;
+    let mut config = Config::load(&flags)?;
+    // What other users can put there is not run by the service.
+    (config.places.search_path, config.places.home) = (None, None);
     tokio::spawn({
         let shutdown = shutdown.clone();
         async move {
@@ -302,7 +347,7 @@ fn tell(handle: &ServiceStatusHandle, state: ServiceState, exit_code: u32) -> an
             code => ServiceExitCode::ServiceSpecific(code),
         },
         checkpoint: 0,
-        wait_hint: if state == ServiceState::StopPending { STOP_TIMEOUT } else { Duration::ZERO },
+        wait_hint: if state == ServiceState::StopPending { STATE_TIMEOUT } else { Duration::ZERO },
         process_id: None,
     };
     handle.set_service_status(status).context("Windows does not hear the service's state")
