@@ -122,24 +122,46 @@ fn install(file: Option<PathBuf>) -> anyhow::Result<()> {
         let imported = import::install(&file, text, &places.config)?;
         println!("This machine is worker {}, by {}.", imported.worker.0.worker_name, places.config.display());
     }
-    // One that is there may run the program that is to be replaced.
-    if let Ok(service) = manager.open_service(NAME, ServiceAccess::STOP | ServiceAccess::QUERY_STATUS) {
-        stop(&service)?;
+    // One that is there runs the program that is to be replaced.
+    let before = manager
+        .open_service(NAME, ServiceAccess::STOP | ServiceAccess::QUERY_STATUS | ServiceAccess::START)
+        .ok();
+    if let Some(before) = &before {
+        stop(before)?;
     }
-    install_program(&program)?;
+    let replaced = install_program(&program).and_then(|()| register(&manager, &places, &program));
+    if let (Err(_), Some(before)) = (&replaced, before)
+        && let Err(error) = before.start::<OsString>(&[])
+    {
+        println!("The service of before does not start again ({error}).");
+    }
+    let service = replaced?;
+    service.start::<OsString>(&[]).context("the service is installed, but does not start")?;
+    if !wait_for(&service, ServiceState::Running)? {
+        bail!("the service does not stay up: its log is in {}", places.logs.display());
+    }
+    println!("The service {NAME} runs, and starts with this machine.");
+    println!("Its program: {}", program.display());
+    println!("Its log:     {}", places.logs.display());
+    println!("To see what it does, as an administrator: pictor-agent status, or pictor-agent app");
+    Ok(())
+}
+
+/// Tells Windows of it, anew where it is there.
+fn register(manager: &ServiceManager, places: &Places, program: &Path) -> anyhow::Result<Service> {
     let info = ServiceInfo {
         name: NAME.into(),
         display_name: TITLE.into(),
         service_type: ServiceType::OWN_PROCESS,
         start_type: ServiceStartType::AutoStart,
         error_control: ServiceErrorControl::Normal,
-        executable_path: program.clone(),
+        executable_path: program.to_owned(),
         launch_arguments: vec![
             "--log-dir".into(),
             places.logs.clone().into(),
             "service".into(),
             "run".into(),
-            places.folder.into(),
+            places.folder.clone().into(),
         ],
         dependencies: Vec::new(),
         account_name: Some(ACCOUNT.into()),
@@ -162,15 +184,7 @@ fn install(file: Option<PathBuf>) -> anyhow::Result<()> {
     if let Err(error) = give_up_privileges() {
         println!("Windows leaves it the privileges of every service ({error:#}).");
     }
-    service.start::<OsString>(&[]).context("the service is installed, but does not start")?;
-    if !wait_for(&service, ServiceState::Running)? {
-        bail!("the service does not stay up: its log is in {}", places.logs.display());
-    }
-    println!("The service {NAME} runs, and starts with this machine.");
-    println!("Its program: {}", program.display());
-    println!("Its log:     {}", places.logs.display());
-    println!("To see what it does, as an administrator: pictor-agent status, or pictor-agent app");
-    Ok(())
+    Ok(service)
 }
 
 fn restart() -> ServiceFailureActions {
