@@ -11,7 +11,7 @@ import pytest
 from first_run import NewMachine, drop, is_checked
 from network import Network, made_scene
 from processes import until
-from releases import Releases, version_of
+from releases import Releases, self_check_of
 from worker import file_of
 
 NOTES = "Faster clouds."
@@ -134,7 +134,7 @@ def leaves_a_new_version_alone(story):
     page, releases = story.page, story.releases
     before = story.program.read_bytes()
     switch(page, "Switch off", "Switch on")
-    releases.publish(version_of(story.program, story.machine)["target"], NOTES)
+    releases.publish(self_check_of(story.program, story.machine)["target"], NOTES)
     look(page)
     page.locator("#update-state").get_by_text(OFF).wait_for()
     assert page.locator("#version-current").inner_text() == releases.version
@@ -168,7 +168,7 @@ def takes_it_after_its_task(story):
     assert page.locator("#lost").is_hidden()
     assert story.neighbours() == ["pictor-agent", "pictor-agent.previous"]
     assert story.program.with_name("pictor-agent.previous").read_bytes() == before
-    assert version_of(story.program, story.machine)["version"] == releases.newer
+    assert self_check_of(story.program, story.machine)["version"] == releases.newer
     assert story.machine.agent.is_running(), "it became the new version in the same process"
 
 
