@@ -1,21 +1,24 @@
 #!/bin/sh
 # Installs the agent of My Workers as a service, on Debian 12 or newer and Ubuntu 24.04 or newer:
-#   curl -fsSL ADDRESS/install.sh | sh -s -- --from ADDRESS [--enrol KEY --registry URL]
+#   curl -fsSL URL/v1/releases/agent/install.sh | sh -s -- --registry URL [--enrol KEY]
+# from the registry at URL, or from a web server's folder:
+#   curl -fsSL ADDRESS/install.sh | sh -s -- --from ADDRESS
 # Everything is in functions, and the last line calls them: of a download that was cut, nothing runs.
 set -eu
 
 usage() {
     cat <<'TEXT'
-usage: install.sh --from ADDRESS [--sha256 SUM] [--enrol KEY --registry URL]
+usage: install.sh --registry URL [--enrol KEY] [--from ADDRESS] [--sha256 SUM]
+       install.sh --from ADDRESS [--sha256 SUM]
 
 Downloads the agent's Debian package and installs it, with Blender and bubblewrap from your distribution and
 a service that runs as a user of its own, pictor-agent. Asks for root through sudo where it is not root.
 
-  --from ADDRESS   the folder with pictor-agent_amd64.deb and pictor-agent_arm64.deb, or one such file
-                   (PICTOR_RELEASES; default: what the registry serves, /v1/releases/agent)
-  --sha256 SUM     refuse a package with another SHA-256
+  --registry URL   the registry, which made the key and offers the package (PICTOR_REGISTRY)
   --enrol KEY      make this machine a worker with an enrolment key from the console (PICTOR_ENROL_KEY)
-  --registry URL   the registry that made the key (PICTOR_REGISTRY)
+  --from ADDRESS   another folder with pictor-agent_amd64.deb and pictor-agent_arm64.deb, or one such file
+                   (PICTOR_RELEASES; default: URL/v1/releases/agent)
+  --sha256 SUM     refuse a package with another SHA-256
 
 To remove it again: apt-get purge pictor-agent
 TEXT
@@ -145,7 +148,7 @@ main() {
         refuse "--enrol needs --registry, the address of the registry that made the key" 2
     fi
     if [ -z "$from" ]; then
-        [ -n "$registry" ] || { usage >&2; refuse "where is the package? Say so with --from" 2; }
+        [ -n "$registry" ] || { usage >&2; refuse "where is the package? Say so with --registry or --from" 2; }
         from=${registry%/}/v1/releases/agent
     fi
     check_system

@@ -20,8 +20,17 @@ class NewMachine:
             "agent", self.folder, program or built("pictor-agent"), "app", "--browser", "--hidden", "--config", self.config,
             "--data", self.data, "--listen", f"127.0.0.1:{free_port()}",
         )
-        link = until("the app's link", 30, lambda: (self.data / "app.json").exists() and json.loads((self.data / "app.json").read_text()))
+        try:
+            link = until("the app's link", 30, self._link)
+        except BaseException:
+            self.stop()
+            raise
         self.url, self.key = f"http://{link['address']}", link["key"]
+
+    def _link(self):
+        self.agent.is_running()
+        file = self.data / "app.json"
+        return file.exists() and json.loads(file.read_text())
 
     def blenders(self):
         """The ids of the Blender processes that render for it."""

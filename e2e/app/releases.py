@@ -58,6 +58,6 @@ class Releases:
         )
 
 
-def version_of(program, machine):
-    """What a program says of itself on that machine."""
+def self_check_of(program, machine):
+    """What a program says of itself on that machine: its version and its target."""
     return json.loads(run(program, "self-check", "--config", machine.config, "--data", machine.data))

@@ -47,7 +47,7 @@ class Visit:
 
     def _said(self, page, message):
         if message.type in ("error", "warning"):
-            self.errors.append(f"{page.url}: {message.text}")
+            self.errors.append(f"{page.url}: {message.text} {message.location['url']}")
 
     def sign_in(self, account, page="/"):
         """On the page where people do it."""

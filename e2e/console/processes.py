@@ -1,7 +1,6 @@
 """Real programs: started with a log, stopped with everything they started; and waiting for what they do."""
 
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -63,13 +62,20 @@ class Process:
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in command)],
+                [str(word) for word in command],
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+        # Ends its session when the pipe ends, with these tests at the latest, whatever ends them. The signal at a parent's
+        # death would not: an agent loses it as it becomes its next version.
+        self.end = subprocess.Popen(
+            ["sh", "-c", 'read -r _; pkill -KILL --session "$1"', "end", str(self.child.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def tail(self):
         lines = self.log.read_text(errors="replace").splitlines()
@@ -86,8 +92,6 @@ class Process:
             self.child.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             pass
-        try:
-            os.killpg(self.child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        self.end.stdin.close()
+        self.end.wait(GRACE_SECONDS)
         self.child.wait(GRACE_SECONDS)

@@ -111,7 +111,8 @@ pub struct Settings {
     #[arg(long, env = "PICTOR_POINTS_PER_HOUR", default_value_t = 1, value_parser = clap::value_parser!(i64).range(0..))]
     pub points_per_hour: i64,
 
-    /// A folder of agent releases, as scripts/release makes it, that agents update themselves from
+    /// A folder of agent releases, as scripts/release makes it: agents update themselves from it, and new machines are
+    /// installed from it
     #[arg(long, env = "PICTOR_RELEASES", value_name = "DIR")]
     pub releases: Option<PathBuf>,
 

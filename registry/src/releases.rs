@@ -1,6 +1,8 @@
 //! Releases of the agent: a folder of files with a signed manifest, handed to anyone who asks.
 //!
-//! Nothing here is believed by those who fetch it: the manifest's signature, and the hashes in it, say what is genuine.
+//! Agents that update themselves believe nothing here: the manifest's signature, and the hashes in it, say what is
+//! genuine. New machines do: they run this folder's `install.sh` as root, which no signature is asked for, so whoever
+//! controls the registry can run programs on them. docs/releases.md has the way that does not trust it.
 
 use std::io;
 use std::time::UNIX_EPOCH;
@@ -44,7 +46,12 @@ async fn signature(State(app): State<App>, headers: HeaderMap) -> Result<Respons
     serve(&app, "manifest.json.minisig", "text/plain; charset=utf-8", &headers).await
 }
 
-/// A file that the manifest names.
+/// A file that the manifest names; or, for new machines, `install.sh` and the Debian packages that it installs, each
+/// with its SHA-256 (`.sha256`) and its signature by minisign (`.minisig`).
+///
+/// The signed manifest vouches for the files that it names, and a `.minisig` for its package, to whoever has the public
+/// key from elsewhere. Nothing vouches for `install.sh` or a `.sha256`: whoever controls the registry can serve others, and
+/// a new machine runs `install.sh` as root.
 #[utoipa::path(
     get,
     path = "/v1/releases/agent/{file}",
