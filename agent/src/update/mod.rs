@@ -134,7 +134,7 @@ pub struct Status {
     /// Whether new versions are taken without being asked for.
     pub is_enabled: bool,
     /// Why this program does not replace itself, and who does; `None` where it does.
-    pub keeper: Option<String>,
+    pub kept_by: Option<String>,
     pub checked_at: Option<Timestamp>,
 }
 
@@ -197,7 +197,7 @@ impl Updates {
             state: if trial.is_some() { Phase::Trial } else { Phase::Unknown },
             reason: None,
             is_enabled: config.update.is_enabled,
-            keeper: place.keeper().other(),
+            kept_by: place.keeper().other(),
             checked_at: None,
         };
         let (key, config) = (config.update.key.clone(), config.path.clone());
@@ -287,7 +287,7 @@ impl Updates {
         let Some(turn) = self.releases.store.try_turn()? else { return Ok(()) };
         self.releases.remember(&turn, published_at)?;
         let keeper = self.releases.place.keeper();
-        self.status.send_modify(|status| status.keeper = keeper.clone().other());
+        self.status.send_modify(|status| status.kept_by = keeper.clone().other());
         let Offer::Newer { version, notes, program } = offer else {
             let is_nothing = offer == Offer::Nothing;
             self.status.send_modify(|status| {
@@ -446,7 +446,7 @@ mod tests {
             state: Phase::Unknown,
             reason: None,
             is_enabled: true,
-            keeper: None,
+            kept_by: None,
             checked_at: None,
         };
         Updates {
