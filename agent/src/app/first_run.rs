@@ -231,7 +231,7 @@ async fn enrol(given: &str, destination: &Path) -> anyhow::Result<Imported> {
     let (key, registry) = enrolment(given).context(
         "this is neither an enrolment link nor the console's command: it needs the key and the registry's address",
     )?;
-    import::enrol(&key, &registry, destination).await
+    import::enrol(&key, &registry, destination, None).await
 }
 
 /// `REGISTRY#KEY`, or the command that the console shows.
