@@ -189,10 +189,11 @@ async fn work(
     flush(&runner).await;
     loops.shutdown().await;
     // Who only becomes another version is back before anybody misses it.
-    if matches!(result, Ok(Ended::Switch(..))) {
-        published.hand_down();
-    } else {
+    if !matches!(result, Ok(Ended::Switch(..))) {
         heartbeat.goodbye().await;
+    }
+    if matches!(result, Ok(Ended::Stopped)) {
+        published.take_away();
     }
     economics.save();
     result

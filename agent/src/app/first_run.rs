@@ -133,7 +133,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let listen = listener.local_addr()?;
     let link = Link::new(listen, key.to_owned());
-    let _published = link.publish(data, false).context("cannot leave the worker app's link")?;
+    let published = link.publish(data, false).context("cannot leave the worker app's link")?;
     tracing::info!(
         "no config file {} yet: the worker app at http://{} asks for it",
         destination.display(),
@@ -156,6 +156,7 @@ pub async fn serve(
         served = serving.into_future() => served?,
         () = late => {}
     }
+    published.take_away();
     Ok(())
 }
 
