@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{link, terminal},
+    app::terminal,
     blender::sandbox,
     config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
     desktop, doctor, idle, import,
@@ -151,11 +151,9 @@ fn bind_children() -> anyhow::Result<()> {
 }
 
 async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
-    import::enrol_at_start(&flags).await?;
-    let config = Config::load(&flags)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    crate::run(config, link::new_key(), shutdown).await
+    crate::run(&flags, shutdown).await
 }
 
 /// SIGTERM, Ctrl-C and their like stop the agent, and the second time at once.

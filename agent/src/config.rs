@@ -234,10 +234,15 @@ impl Config {
         let path = path_of(flags.config.as_deref())?;
         let text = read(&path)?;
         places::warn_if_readable_by_others(&path);
-        let file = parse(&path, &text)?;
+        Config::of(flags, path, &text)
+    }
+
+    /// What a start with these flags would understand of a file of this text there.
+    pub fn of(flags: &RunFlags, path: PathBuf, text: &str) -> Result<Config, ConfigError> {
+        let file = parse(&path, text)?;
         let worker = file.worker();
         let listen = flags.listen.or(file.agent.listen).unwrap_or(LISTEN_DEFAULT);
-        let Changeable { economics, idle, .. } = changeable(&path, &text)?;
+        let Changeable { economics, idle, .. } = changeable(&path, text)?;
         let data = flags.data.clone().or(file.agent.data).map_or_else(places::default_data, Ok)?;
         let data = std::path::absolute(&data)
             .map_err(|source| ConfigError::Unreadable { path: data.clone(), source })?;

@@ -3,12 +3,12 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
-use pictor_protocol::{EnrolRequest, WorkerConfig};
+use pictor_protocol::{EnrolRequest, WorkerConfig, WorkerId};
 use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
-    config::{self, ConfigError, Identity, ImportFlags, RunFlags},
+    config::{self, Config, ConfigError, Identity, ImportFlags, RunFlags},
     durable, registry,
 };
 
@@ -25,34 +25,19 @@ pub struct Imported {
     pub left_out: Vec<String>,
 }
 
-/// Installs the file that was downloaded, or that an enrolment key is traded for.
+/// Installs the file that was downloaded, or that an enrolment key is traded for, and says how to go on.
 pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
     let destination = config::path_of(flags.config.as_deref())?;
     let imported = match (&flags.file, &flags.enrol, &flags.registry) {
-        (Some(file), ..) => {
-            let text = fs::read_to_string(file)
-                .map_err(|source| ConfigError::Unreadable { path: file.clone(), source })?;
-            install(file, text, &destination)?
-        }
+        (Some(file), ..) => import_file(file, &destination)?,
         (None, Some(key), Some(registry)) => {
-            // A machine that is a worker already stays it, so that a script may run this at every start.
-            let existing = config::read(&destination).ok();
-            if let Some(worker) = existing.and_then(|text| config::identity(&destination, &text).ok()) {
-                let (name, file) = (worker.worker_name, destination.display());
-                println!("This machine is worker {name} already, by {file}: the key was not used.");
-                return Ok(());
-            }
-            enrol(key, registry, &destination).await?
+            let Some(imported) = enrol_once(key, registry, &destination, None).await? else { return Ok(()) };
+            imported
         }
         _ => bail!("name the downloaded file, or a key with --enrol and its --registry"),
     };
-    for key in &imported.left_out {
-        println!("{key} was left out: if it is to count, write it into this machine's own file.");
-    }
-    let WorkerConfig { worker_name, worker_id, .. } = &imported.worker.0;
-    println!("Worker {worker_name} ({worker_id}) is set up in {}.", destination.display());
     if imported.had_file {
-        println!("This machine's own settings in that file were kept. A running agent must be restarted.");
+        println!("A running agent must be restarted.");
     }
     let option =
         flags.config.as_ref().map_or_else(String::new, |path| format!(" --config {}", path.display()));
@@ -65,23 +50,64 @@ pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes this machine the worker that the start's enrolment key is for, if it has one and is none yet.
-pub async fn enrol_at_start(flags: &RunFlags) -> anyhow::Result<()> {
-    if flags.enrol.is_none() {
-        return Ok(());
-    }
-    let RunFlags { config, enrol, registry, .. } = flags.clone();
-    import(ImportFlags { file: None, enrol, registry, config }).await
+/// Installs the file that was downloaded, and says so.
+pub fn import_file(file: &Path, destination: &Path) -> anyhow::Result<Imported> {
+    let text = fs::read_to_string(file)
+        .map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })?;
+    let imported = install(file, text, destination)?;
+    imported.tell(destination);
+    Ok(imported)
 }
 
-/// Trades a key for a worker and installs its file.
-pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Result<Imported> {
-    // The key is spent on a worker only when its config can be kept.
+/// Makes this machine the worker that the start's enrolment key is for, if it has one and is none yet.
+pub async fn enrol_at_start(flags: &RunFlags) -> anyhow::Result<()> {
+    let (Some(key), Some(registry)) = (&flags.enrol, &flags.registry) else { return Ok(()) };
+    let destination = config::path_of(flags.config.as_deref())?;
+    enrol_once(key, registry, &destination, Some(flags)).await.map(drop)
+}
+
+/// Leaves a machine that is a worker already as it is, so that a script may run this at every start. Says what it did.
+async fn enrol_once(
+    key: &str,
+    registry: &Url,
+    destination: &Path,
+    start: Option<&RunFlags>,
+) -> anyhow::Result<Option<Imported>> {
+    let existing = config::read(destination).ok();
+    if let Some(worker) = existing.and_then(|text| config::identity(destination, &text).ok()) {
+        let (name, file) = (worker.worker_name, destination.display());
+        println!("This machine is worker {name} already, by {file}: the key was not used.");
+        return Ok(None);
+    }
+    let imported = enrol(key, registry, destination, start).await?;
+    imported.tell(destination);
+    Ok(Some(imported))
+}
+
+/// Trades a key for a worker and installs its file. `start`: the flags with which the agent starts then, if it does.
+pub async fn enrol(
+    key: &str,
+    registry: &Url,
+    destination: &Path,
+    start: Option<&RunFlags>,
+) -> anyhow::Result<Imported> {
+    // The key is spent on a worker only when its config can be kept, and used.
     let folder = durable::folder_of(destination);
     let made = durable::make_private_folder(folder);
     made.and_then(|()| tempfile::tempfile_in(folder)).with_context(|| {
         format!("cannot write to {}: choose another place with --config FILE", folder.display())
     })?;
+    let any_worker = WorkerConfig {
+        registry: registry.clone(),
+        worker_id: WorkerId::from_parts(0, [0; 10]),
+        worker_name: "worker".parse().context("a worker cannot be named so")?,
+        wallet_address: None,
+        token: "token".to_owned(),
+    };
+    let (_, text) = prepare(Path::new("the enrolment"), toml::to_string(&any_worker)?, destination)?;
+    if let Some(flags) = start {
+        Config::of(flags, destination.to_owned(), &text)?;
+    }
     let ask = EnrolRequest {
         key: key.to_owned(),
         hostname: hostname::get().ok().map(|name| name.to_string_lossy().into_owned()),
@@ -93,11 +119,18 @@ pub async fn enrol(key: &str, registry: &Url, destination: &Path) -> anyhow::Res
 
 /// Checks a file's text and writes it where the agent looks. `file` is what its errors name.
 pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<Imported> {
+    // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
+    let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
+    let (imported, merged) = prepare(file, text, destination)?;
+    write(destination, &merged)?;
+    Ok(imported)
+}
+
+/// What would be installed, checked, and its text: this file's with what the machine's owner had set.
+fn prepare(file: &Path, text: String, destination: &Path) -> anyhow::Result<(Imported, String)> {
     let worker = config::identity(file, &text)?;
     let (text, left_out) = without_owners_keys(file, text)?;
     config::check(file, &text)?;
-    // Against a setting that is changed meanwhile. Where there is no folder yet, nobody can.
-    let _lock = durable::lock_folder(durable::folder_of(destination)).ok();
     let existing = match config::read(destination) {
         Ok(existing) => Some(existing),
         Err(ConfigError::Missing(_)) => None,
@@ -108,8 +141,20 @@ pub fn install(file: &Path, text: String, destination: &Path) -> anyhow::Result<
         None => text,
     };
     config::check(destination, &merged)?;
-    write(destination, &merged)?;
-    Ok(Imported { worker: Identity(worker), had_file: existing.is_some(), left_out })
+    Ok((Imported { worker: Identity(worker), had_file: existing.is_some(), left_out }, merged))
+}
+
+impl Imported {
+    fn tell(&self, destination: &Path) {
+        for key in &self.left_out {
+            println!("{key} was left out: if it is to count, write it into this machine's own file.");
+        }
+        let WorkerConfig { worker_name, worker_id, .. } = &self.worker.0;
+        println!("Worker {worker_name} ({worker_id}) is set up in {}.", destination.display());
+        if self.had_file {
+            println!("This machine's own settings in that file were kept.");
+        }
+    }
 }
 
 /// Whether a package of ours brought a service, which reads the file from the usual place.

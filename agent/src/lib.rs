@@ -1,6 +1,6 @@
 //! The agent of one worker: takes tasks, renders them in a sandbox, and exposes what the machine does.
 //!
-//! [`run`] lists every route and every loop.
+//! `work` lists every route and every loop.
 
 pub mod app;
 mod assembly;
@@ -9,6 +9,7 @@ pub mod blender;
 pub mod cli;
 pub mod collectors;
 pub mod config;
+pub mod data_folder;
 pub mod desktop;
 pub mod digest;
 pub mod doctor;
@@ -39,9 +40,9 @@ pub mod task_log;
 pub mod test_render;
 pub mod update;
 
-use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,7 @@ use app::{
 };
 use assembly::{Agent, Shared};
 use config::{Config, ConfigError, RunFlags};
+use data_folder::DataFolder;
 use runner::{Assignment, Runner};
 use server::Doors;
 use slots::Stop;
@@ -60,24 +62,27 @@ use update::{Boot, Ended, Started};
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
 
-/// Runs the agent until `shutdown` or until a new version takes over. Where it has no config file yet, an enrolment key
-/// brings it one, or the page that asks for one runs first.
-pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
-    if flags.enrol.is_some() {
-        // Of two starts at once, one is to spend the key.
-        let _lock = open_data(&config::data_of(flags)?)?;
-        tokio::select! {
-            enrolled = import::enrol_at_start(flags) => enrolled?,
-            () = shutdown.cancelled() => return Ok(Ended::Stopped),
-        }
+/// Runs the agent until `shutdown`, or until a new version takes over. Where it has no config file yet, an enrolment key
+/// brings it one.
+pub async fn run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    let held = enrol(flags, &shutdown).await?;
+    if shutdown.is_cancelled() {
+        return Ok(Ended::Stopped);
     }
+    run_with(Config::load(flags)?, held, link::new_key(), shutdown).await
+}
+
+/// The same; where there is no enrolment key either, the page that asks for a config file runs first.
+pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    let mut held = enrol(flags, &shutdown).await?;
     // Of both, so that who has opened the one need not open the other.
     let key = link::new_key();
     let config = match Config::load(flags) {
+        _ if shutdown.is_cancelled() => return Ok(Ended::Stopped),
         Err(ConfigError::Missing(destination)) => {
             config::check_flags(flags, &destination)?;
             let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
-            let _lock = open_data(&data)?;
+            held = Some(DataFolder::held_or_open(held, &data)?);
             let listener = server::bind(listen).await?;
             first_run::serve(listener, &key, &data, destination, &shutdown).await?;
             if shutdown.is_cancelled() {
@@ -87,13 +92,31 @@ pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> an
         }
         config => config?,
     };
-    run(config, key, shutdown).await
+    run_with(config, held, key, shutdown).await
 }
 
-/// Runs the agent until `shutdown`, or until a new version takes over. The worker app opens with `key`, unless this process
-/// was another version before: then with the key of that one.
-pub async fn run(config: Config, key: String, shutdown: CancellationToken) -> anyhow::Result<Ended> {
-    let _lock = open_data(&config.data)?;
+/// Trades the start's enrolment key, if it has one. From then on the data folder is held: of two starts at once, one is
+/// to spend the key, and the other one to find it at work.
+async fn enrol(flags: &RunFlags, shutdown: &CancellationToken) -> anyhow::Result<Option<DataFolder>> {
+    if flags.enrol.is_none() {
+        return Ok(None);
+    }
+    let held = DataFolder::open(&config::data_of(flags)?)?;
+    tokio::select! {
+        enrolled = import::enrol_at_start(flags) => enrolled?,
+        () = shutdown.cancelled() => {}
+    }
+    Ok(Some(held))
+}
+
+/// The worker app opens with `key`, unless this process was another version before: then with the key of that one.
+pub(crate) async fn run_with(
+    config: Config,
+    held: Option<DataFolder>,
+    key: String,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Ended> {
+    let _data = DataFolder::held_or_open(held, &config.data)?;
     let started = match update::boot(&config)? {
         Boot::Run(started) => started,
         Boot::Switch(place, program) => return Ok(Ended::Switch(place, program)),
@@ -166,10 +189,11 @@ async fn work(
     flush(&runner).await;
     loops.shutdown().await;
     // Who only becomes another version is back before anybody misses it.
-    if matches!(result, Ok(Ended::Switch(..))) {
-        published.hand_down();
-    } else {
+    if !matches!(result, Ok(Ended::Switch(..))) {
         heartbeat.goodbye().await;
+    }
+    if matches!(result, Ok(Ended::Stopped)) {
+        published.take_away();
     }
     economics.save();
     result
@@ -185,29 +209,6 @@ fn start_rendering(runner: &Arc<Runner>) -> (JoinSet<()>, Vec<mpsc::Sender<Assig
     };
     let slots = runner.slots.devices().iter().map(start).collect();
     (rendering, slots)
-}
-
-/// Makes the data folder and keeps other agents out of it.
-fn open_data(data: &Path) -> anyhow::Result<File> {
-    let cannot_write = || {
-        format!(
-            "cannot write to {}: choose another folder with --data, or run as a user who may",
-            data.display()
-        )
-    };
-    let made = durable::make_private_folder(data);
-    let lock = made.and_then(|()| File::create(data.join("lock"))).with_context(cannot_write)?;
-    if lock.try_lock().is_err() {
-        bail!("another agent uses {}: stop it, or choose another folder with --data", data.display());
-    }
-    // Only what nobody renders into any more.
-    match durable::remove_folder(&data.join("render")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(cannot_write);
-        }
-        _ => {}
-    }
-    Ok(lock)
 }
 
 /// Lets the sender finish, as far as the registry is there and quick.

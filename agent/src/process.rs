@@ -72,6 +72,15 @@ mod unix {
         access(program, Access::EXEC_OK).is_ok()
     }
 
+    /// When this process began, in clock ticks since the machine did, where the system tells. With its id it is told from
+    /// every other one, and both stay when it goes on as another program.
+    pub fn started_at() -> Option<u64> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The second field is the program's name, in parentheses, and may have any character; the third one follows it.
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(22 - 3)?.parse().ok()
+    }
+
     /// Goes on as another program with the same arguments; returns only when that fails.
     pub fn become_program(program: &Path) -> io::Error {
         std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()
@@ -150,6 +159,11 @@ mod windows {
     pub fn can_run(program: &Path) -> bool {
         let is = |suffix: &str| program.extension().is_some_and(|found| found.eq_ignore_ascii_case(suffix));
         ["exe", "com", "bat", "cmd"].into_iter().any(is)
+    }
+
+    /// Nobody needs to know it where no process goes on as another program.
+    pub fn started_at() -> Option<u64> {
+        None
     }
 
     pub fn become_program(_: &Path) -> io::Error {

@@ -52,8 +52,10 @@ def test_a_command_runs_while_the_slot_is_idle(worker, page):
     save(page, "After how many idle seconds", "1")
     page.get_by_role("status").get_by_text("Saved").wait_for()
     pid_file = worker.network.folder / "pid"
+    assert page.get_by_text("on each GPU it sees all of them").count() == 0
     save(page, "Command", f"echo $$ > {pid_file}; echo mining on {{gpu_index}}; exec sleep 1000")
     page.get_by_role("status").get_by_text("Saved").wait_for()
+    page.get_by_text("on each GPU it sees all of them").wait_for()
     page.get_by_role("button", name="Switch on").click()
     is_state(page, "running")
     page.locator(".idle-log").first.get_by_text("mining on 0").wait_for()

@@ -1,4 +1,4 @@
-//! Who may use the app: who holds the key of this start, and no other site's pages in that person's browser.
+//! Who may use the app: who holds the key of the running agent, and no other site's pages in that person's browser.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ pub(super) async fn guard(State(access): State<Access>, request: Request, next: 
     } else {
         refuse(
             StatusCode::UNAUTHORIZED,
-            "It opens with the key of the running agent, which is new at each start.",
+            "It opens with the key of the running agent, which is another one when the agent was started anew.",
             true,
         )
     };

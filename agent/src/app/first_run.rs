@@ -133,7 +133,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let listen = listener.local_addr()?;
     let link = Link::new(listen, key.to_owned());
-    let _published = link.publish(data, false).context("cannot leave the worker app's link")?;
+    let published = link.publish(data, false).context("cannot leave the worker app's link")?;
     tracing::info!(
         "no config file {} yet: the worker app at http://{} asks for it",
         destination.display(),
@@ -156,6 +156,7 @@ pub async fn serve(
         served = serving.into_future() => served?,
         () = late => {}
     }
+    published.take_away();
     Ok(())
 }
 
@@ -231,7 +232,7 @@ async fn enrol(given: &str, destination: &Path) -> anyhow::Result<Imported> {
     let (key, registry) = enrolment(given).context(
         "this is neither an enrolment link nor the console's command: it needs the key and the registry's address",
     )?;
-    import::enrol(&key, &registry, destination).await
+    import::enrol(&key, &registry, destination, None).await
 }
 
 /// `REGISTRY#KEY`, or the command that the console shows.

@@ -1,4 +1,5 @@
-//! How programs of this machine find the running agent's app: an address and a key that is new at each start.
+//! How programs of this machine find the running agent's app: an address and a key. The key is new whenever an agent is
+//! started, and stays when the process goes on as another version.
 
 use std::{
     fs, io,
@@ -12,7 +13,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use crate::{config, durable};
+use crate::{config, durable, process};
 
 const FILE: &str = "app.json";
 
@@ -22,6 +23,9 @@ pub struct Link {
     pub address: SocketAddr,
     pub key: String,
     pub pid: u32,
+    /// When that process began, as far as it is known: ids are given again, in a container always the same one.
+    #[serde(default)]
+    pub started_at: Option<u64>,
 }
 
 impl std::fmt::Debug for Link {
@@ -51,7 +55,7 @@ impl Link {
                 Ipv6Addr::LOCALHOST.into()
             });
         }
-        Link { address, key, pid: std::process::id() }
+        Link { address, key, pid: std::process::id(), started_at: process::started_at() }
     }
 
     /// What a browser opens.
@@ -59,12 +63,13 @@ impl Link {
         format!("http://{}/?key={}", self.address, self.key)
     }
 
-    /// The key of the version that this process was a moment ago: with it, pages that are open stay open. Taken once.
+    /// The key of the version that this process was a moment ago: with it, pages that are open stay open.
     pub fn inherited_key(folder: &Path) -> Option<String> {
-        let file = folder.join(HANDED_DOWN);
-        let link: Link = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
-        fs::remove_file(file).ok()?;
-        (link.pid == std::process::id()).then_some(link.key)
+        let link: Link = serde_json::from_slice(&fs::read(folder.join(FILE)).ok()?).ok()?;
+        let is_ours = link.pid == std::process::id()
+            && link.started_at.is_some()
+            && link.started_at == process::started_at();
+        is_ours.then_some(link.key)
     }
 
     /// A call of the app, with its key.
@@ -82,7 +87,7 @@ impl Link {
     }
 
     /// The links of the agent that keeps its data here and of this machine's service. Whether they still run is for the
-    /// caller to find out: an agent that was killed has left its link.
+    /// caller to find out: only an agent that was stopped takes its link away.
     pub fn candidates(data: &Path) -> impl Iterator<Item = Link> {
         [Some(data.to_owned()), config::service_link_folder()].into_iter().flatten().filter_map(|folder| {
             let text = fs::read_to_string(folder.join(FILE)).ok()?;
@@ -96,8 +101,7 @@ impl Link {
         file.is_some_and(|file| file.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied))
     }
 
-    /// Leaves it for other programs until the guard is dropped: for this user's, and with `for_group` for those of
-    /// the folder's group.
+    /// Leaves it for other programs: for this user's, and with `for_group` for those of the folder's group.
     pub fn publish(&self, folder: &Path, for_group: bool) -> io::Result<Published> {
         let file = folder.join(FILE);
         durable::write(&file, &serde_json::to_vec(self)?)?;
@@ -108,27 +112,15 @@ impl Link {
     }
 }
 
-/// What the version before leaves for the one that takes its process over.
-const HANDED_DOWN: &str = "app.json.handed-down";
-
-/// Takes the link away when dropped.
+/// A link that lies there. It stays however the process ends or goes on, so that the version which it goes on as finds the
+/// key, after a panic and a trial that hung, too.
 #[derive(Debug)]
-#[must_use = "dropping it takes the link away"]
+#[must_use = "a clean end takes it away"]
 pub struct Published(PathBuf);
 
 impl Published {
-    /// Leaves its key for the version that this process becomes.
-    pub fn hand_down(self) {
-        if let Err(error) = fs::rename(&self.0, self.0.with_file_name(HANDED_DOWN)) {
-            tracing::debug!(%error, "the worker app's key cannot be handed down");
-            return;
-        }
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Published {
-    fn drop(&mut self) {
+    /// The agent has ended.
+    pub fn take_away(self) {
         if let Err(error) = fs::remove_file(&self.0) {
             tracing::debug!(%error, "cannot remove {}", self.0.display());
         }
@@ -149,7 +141,7 @@ mod tests {
         let published = link.publish(folder.path(), true).unwrap();
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!((Link::candidates(folder.path()).next(), mode & 0o777), (Some(link), 0o640));
-        drop(published);
+        published.take_away();
         assert!(!folder.path().join(FILE).exists());
     }
 
@@ -160,16 +152,24 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_handed_down_within_a_process_alone() {
+    fn a_key_is_inherited_within_a_process_alone() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Link::inherited_key(folder.path()), None);
         let link = Link::new(([127, 0, 0, 1], 9850).into(), new_key());
-        link.publish(folder.path(), false).unwrap().hand_down();
-        assert!(!folder.path().join(FILE).exists());
-        assert_eq!(Link::inherited_key(folder.path()), Some(link.key.clone()));
-        assert_eq!(Link::inherited_key(folder.path()), None, "it is taken once");
-        let killed = Link { pid: link.pid + 1, ..link };
-        killed.publish(folder.path(), false).unwrap().hand_down();
+        let inherited = |link: &Link| {
+            let _left = link.publish(folder.path(), false).unwrap();
+            Link::inherited_key(folder.path())
+        };
+        assert_eq!(inherited(&link), Some(link.key.clone()));
+        let began = link.started_at.unwrap();
+        for other in [
+            Link { pid: link.pid + 1, ..link.clone() },
+            Link { started_at: Some(began + 1), ..link.clone() },
+            Link { started_at: None, ..link.clone() },
+        ] {
+            assert_eq!(inherited(&other), None);
+        }
+        fs::write(folder.path().join(FILE), "half a li").unwrap();
         assert_eq!(Link::inherited_key(folder.path()), None);
     }
 }

@@ -16,7 +16,7 @@ use super::{
     settings::{self, Change, Fields},
     status::clock,
 };
-use crate::idle::{State as Standing, View};
+use crate::idle::{GPU_INDEX, State as Standing, View};
 
 #[derive(Template)]
 #[template(path = "app/mining.html")]
@@ -49,6 +49,10 @@ impl MiningPage {
 
     fn has_gpu(&self) -> bool {
         self.views.iter().any(|view| view.gpu_uuid.is_some())
+    }
+
+    fn sees_all_gpus(&self) -> bool {
+        self.fields.value("idle.command").contains(GPU_INDEX)
     }
 }
 

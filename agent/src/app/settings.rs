@@ -53,7 +53,7 @@ impl UpdatePart<'_> {
 
     /// Unless it stands beside it already.
     fn reason(&self) -> Option<&str> {
-        self.update.reason.as_deref().filter(|reason| self.update.keeper.as_deref() != Some(*reason))
+        self.update.reason.as_deref().filter(|reason| self.update.kept_by.as_deref() != Some(*reason))
     }
 
     /// In this machine's zone.

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "desktop")]
 use std::path::Path;
-use std::{fs::File, future, path::PathBuf, time::Duration};
+use std::{future, path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 #[cfg(feature = "desktop")]
@@ -19,6 +19,7 @@ use crate::{
         status::Status,
     },
     config::{self, RunFlags},
+    data_folder::DataFolder,
     update,
 };
 
@@ -131,18 +132,18 @@ impl Finder {
     async fn outrun(&self, ended: anyhow::Result<()>) -> anyhow::Result<Running> {
         let until = Instant::now() + START_TIMEOUT;
         let mut look = tokio::time::interval(LOOK_EVERY);
-        while self.is_taken() && Instant::now() < until {
+        loop {
+            // First, so that who held it a moment ago is looked for once more.
+            let is_taken = DataFolder::is_taken(&self.data);
             if let Some(link) = self.find().await {
                 return Ok(Running::of_others(link));
+            }
+            if !is_taken || Instant::now() >= until {
+                break;
             }
             look.tick().await;
         }
         Err(ended.err().unwrap_or_else(|| anyhow!("the agent stopped at once")))
-    }
-
-    /// Whether an agent holds the data folder.
-    fn is_taken(&self) -> bool {
-        File::open(self.data.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_err())
     }
 }
 

@@ -61,7 +61,7 @@ async fn import(flags: &Flags, finder: &Finder) -> anyhow::Result<()> {
     {
         bail!("the file was not imported");
     }
-    opened.install().await
+    opened.install()
 }
 
 fn ask(question: &str) -> anyhow::Result<bool> {

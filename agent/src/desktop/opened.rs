@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::absolute;
 use crate::{
-    config::{self, Identity, ImportFlags, RunFlags},
+    config::{self, Identity, RunFlags},
     import,
 };
 use anyhow::bail;
@@ -49,14 +49,8 @@ impl Opened {
         ))
     }
 
-    pub(super) async fn install(&self) -> anyhow::Result<()> {
-        let flags = ImportFlags {
-            file: Some(self.file.clone()),
-            enrol: None,
-            registry: None,
-            config: Some(self.destination.clone()),
-        };
-        import::import(flags).await
+    pub(super) fn install(&self) -> anyhow::Result<()> {
+        import::import_file(&self.file, &self.destination).map(drop)
     }
 
     /// Somebody else's agent would go on with the file that it has.
@@ -86,15 +80,15 @@ mod tests {
         path
     }
 
-    #[tokio::test]
-    async fn a_machine_that_is_a_worker_is_asked_about() {
+    #[test]
+    fn a_machine_that_is_a_worker_is_asked_about() {
         let home = tempfile::tempdir().unwrap();
         let flags = RunFlags { config: Some(home.path().join("etc/worker.toml")), ..RunFlags::default() };
         let first = file(home.path(), "pictor-worker-attic.toml", 1, "attic", "first");
 
         let opened = Opened::read(&first, &flags).unwrap();
         assert_eq!((opened.question(), opened.is_installed()), (None, false));
-        opened.install().await.unwrap();
+        opened.install().unwrap();
         assert!(Opened::read(&first, &flags).unwrap().is_installed());
 
         let renewed = file(home.path(), "pictor-worker-attic-1.toml", 1, "attic", "second");

@@ -25,7 +25,7 @@ use tokio::{
 
 pub use guard::{GuardArgs, guard};
 pub use machine::State;
-pub use settings::{AFTER_SECONDS, AFTER_SECONDS_DEFAULT, Command, Gpu, Program, Settings, Table};
+pub use settings::{AFTER_SECONDS, AFTER_SECONDS_DEFAULT, Command, GPU_INDEX, Gpu, Program, Settings, Table};
 
 use crate::{blender::Device, slots::Slots};
 use log::Log;

@@ -10,8 +10,10 @@ pub const AFTER_SECONDS: RangeInclusive<u64> = 1..=86_400;
 /// Runs a line.
 pub(super) const SHELL: [&str; 2] = if cfg!(windows) { ["cmd.exe", "/C"] } else { ["/bin/sh", "-c"] };
 
+/// A command with it is told its GPU's number, and sees all GPUs: what it is told would mean another one otherwise.
+pub const GPU_INDEX: &str = "{gpu_index}";
 /// What a command may say of its GPU.
-const PLACEHOLDERS: [&str; 3] = ["{gpu_index}", "{gpu_uuid}", "{slot}"];
+const PLACEHOLDERS: [&str; 3] = [GPU_INDEX, "{gpu_uuid}", "{slot}"];
 
 /// The table as written.
 #[derive(Debug, Default, Deserialize)]
@@ -102,7 +104,7 @@ impl Command {
     /// What to start on this GPU.
     pub fn of(&self, gpu: &Gpu) -> Program {
         let fill = |text: &String| {
-            text.replace("{gpu_index}", &gpu.index.to_string())
+            text.replace(GPU_INDEX, &gpu.index.to_string())
                 .replace("{gpu_uuid}", &gpu.uuid)
                 .replace("{slot}", &gpu.slot.to_string())
         };
@@ -110,7 +112,7 @@ impl Command {
             Command::Line(line) => SHELL.map(str::to_owned).into_iter().chain([fill(line)]).collect(),
             Command::Program(program) => program.iter().map(fill).collect(),
         };
-        let is_numbered = self.texts().iter().any(|text| text.contains("{gpu_index}"));
+        let is_numbered = self.texts().iter().any(|text| text.contains(GPU_INDEX));
         Program { words, only_gpu: (!is_numbered).then(|| gpu.uuid.clone()) }
     }
 

@@ -115,6 +115,9 @@ impl Supervisor {
     fn start(&mut self, program: Program) {
         let Workload { gpu, log, .. } = &*self.workload;
         log.note(&format!("started: {}", program.words.join(" ")));
+        if program.only_gpu.is_none() {
+            log.note(&format!("it sees all GPUs: it has to keep to number {}, as it was told", gpu.index));
+        }
         let started = Process::start(&self.agent, &program, log);
         self.running.program = Some(program);
         match started {

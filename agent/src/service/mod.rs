@@ -346,7 +346,7 @@ async fn work(folder: &Path, handle: ServiceStatusHandle, shutdown: Cancellation
             }
         }
     });
-    crate::run(config, link::new_key(), shutdown).await.map(drop)
+    crate::run_with(config, None, link::new_key(), shutdown).await.map(drop)
 }
 
 fn tell(handle: &ServiceStatusHandle, state: ServiceState, exit_code: u32) -> anyhow::Result<()> {

@@ -52,6 +52,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The key whose owner makes releases. Whoever builds agents for a network of their own puts theirs here.
 const RELEASE_KEY: &str = include_str!("../../release.pub");
 
+/// Why a version is not taken that could be.
+const IS_OFF: &str = "automatic updates are off: `pictor-agent update` takes it";
+
 /// What the config file says about updates.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -134,7 +137,7 @@ pub struct Status {
     /// Whether new versions are taken without being asked for.
     pub is_enabled: bool,
     /// Why this program does not replace itself, and who does; `None` where it does.
-    pub keeper: Option<String>,
+    pub kept_by: Option<String>,
     pub checked_at: Option<Timestamp>,
 }
 
@@ -197,7 +200,7 @@ impl Updates {
             state: if trial.is_some() { Phase::Trial } else { Phase::Unknown },
             reason: None,
             is_enabled: config.update.is_enabled,
-            keeper: place.keeper().other(),
+            kept_by: place.keeper().other(),
             checked_at: None,
         };
         let (key, config) = (config.update.key.clone(), config.path.clone());
@@ -287,7 +290,7 @@ impl Updates {
         let Some(turn) = self.releases.store.try_turn()? else { return Ok(()) };
         self.releases.remember(&turn, published_at)?;
         let keeper = self.releases.place.keeper();
-        self.status.send_modify(|status| status.keeper = keeper.clone().other());
+        self.status.send_modify(|status| status.kept_by = keeper.clone().other());
         let Offer::Newer { version, notes, program } = offer else {
             let is_nothing = offer == Offer::Nothing;
             self.status.send_modify(|status| {
@@ -300,9 +303,7 @@ impl Updates {
         let is_enabled = self.status.borrow().is_enabled;
         let program = match (keeper, program) {
             (Keeper::Other(why), _) | (Keeper::Itself, Err(why)) => Err(why),
-            (Keeper::Itself, Ok(_)) if !is_enabled => {
-                Err("automatic updates are off: `pictor-agent update` takes it".to_owned())
-            }
+            (Keeper::Itself, Ok(_)) if !is_enabled => Err(IS_OFF.to_owned()),
             (Keeper::Itself, Ok(program)) => Ok(program),
         };
         let is_news = self.status.borrow().available.as_deref() != Some(&version.to_string());
@@ -327,8 +328,12 @@ impl Updates {
 
     /// The version that lies ready, once nothing runs here; `None` if there is none that may be tried.
     async fn switch(&self) -> Option<Ended> {
-        let Stage::Ready { release, is_asked, .. } = self.releases.store.read().stage else { return None };
+        let Stage::Ready { release, is_asked, .. } = self.releases.store.read().stage else {
+            self.waits_no_more("what lay ready is gone");
+            return None;
+        };
         if !is_asked && !self.status.borrow().is_enabled {
+            self.waits_no_more(IS_OFF);
             return None;
         }
         self.status.send_modify(|status| {
@@ -349,25 +354,43 @@ impl Updates {
             () = may_begin => {}
             () = self.turned_off(), if !is_asked => {
                 self.slots.reopen();
+                self.waits_no_more(IS_OFF);
                 return None;
             }
         }
         match tokio::task::block_in_place(|| self.begin(&release)) {
-            Ok(()) => {
+            Ok(true) => {
                 tracing::info!("starting version {} for a trial", release.version);
                 return Some(self.becomes(self.releases.place.next()));
             }
-            Err(error) => self.tell(release, &error),
+            Ok(false) => tracing::debug!("no trial yet: `pictor-agent update` is at work"),
+            Err(error) => {
+                self.tell(release, &error);
+                if !matches!(self.releases.store.read().stage, Stage::Ready { .. }) {
+                    self.waits_no_more(&format!("{error:#}"));
+                }
+            }
         }
         self.slots.reopen();
         None
     }
 
-    /// Notes that the trial begins.
-    fn begin(&self, release: &state::Release) -> anyhow::Result<()> {
+    /// Nothing lies ready any more that would be tried.
+    fn waits_no_more(&self, why: &str) {
+        self.status.send_if_modified(|status| {
+            let has_waited = status.state == Phase::Waiting;
+            if has_waited {
+                (status.state, status.reason) = (Phase::Available, Some(why.to_owned()));
+            }
+            has_waited
+        });
+    }
+
+    /// Notes that the trial begins; not while somebody else has the turn.
+    fn begin(&self, release: &state::Release) -> anyhow::Result<bool> {
         let (store, place) = (&self.releases.store, &self.releases.place);
         // It may take its time; slots must not stay closed for it.
-        let Some(turn) = store.try_turn()? else { bail!("`pictor-agent update` is at work") };
+        let Some(turn) = store.try_turn()? else { return Ok(false) };
         match store.read().stage {
             Stage::Ready { release: ready, .. } if ready == *release => {}
             _ => bail!("another version lies ready, or none"),
@@ -377,7 +400,7 @@ impl Updates {
             bail!("what lies ready is not what was verified");
         }
         store.apply(&turn, Event::Begun)?;
-        Ok(())
+        Ok(true)
     }
 
     /// Says why a trial cannot begin, once.
@@ -446,7 +469,7 @@ mod tests {
             state: Phase::Unknown,
             reason: None,
             is_enabled: true,
-            keeper: None,
+            kept_by: None,
             checked_at: None,
         };
         Updates {
@@ -476,13 +499,25 @@ mod tests {
             updates.set_enabled(false);
         };
         let (ended, ()) = tokio::join!(updates.switch(), waits);
+        let stands = || {
+            let Status { state, reason, .. } = updates.status();
+            (state, reason.unwrap_or_default())
+        };
         assert!(ended.is_none());
+        assert_eq!(stands(), (Phase::Available, IS_OFF.to_owned()));
         updates.slots.leave(0);
         assert_eq!(updates.slots.free(), [0]);
         assert!(updates.switch().await.is_none(), "off, it does not even wait");
         updates.set_enabled(true);
+        // `pictor-agent update` is at work: it waits on, and that is no hindrance.
+        let turn = updates.releases.store.turn().unwrap();
+        assert!(updates.switch().await.is_none());
+        assert!(updates.hindrance.lock().unwrap().is_none());
+        assert_eq!((updates.slots.free(), stands().0), (vec![0], Phase::Waiting));
+        drop(turn);
         // Free to go on, it finds that what lies ready is not what was verified.
         assert!(updates.switch().await.is_none());
         assert_eq!((updates.slots.free(), updates.releases.store.read().stage), (vec![0], Stage::None));
+        assert_eq!(stands(), (Phase::Available, "what lies ready is not what was verified".to_owned()));
     }
 }

@@ -150,6 +150,11 @@ async fn a_key_is_traded_for_a_worker_once() {
     fs::write(folder.path().join("file"), "").unwrap();
     let (code, _, stderr) = import("file/worker.toml", ENROLMENT_KEY).await.unwrap();
     assert!(code == 1 && stderr.contains("cannot write"), "{stderr}");
+    // Nor where what the machine's owner wrote there could not be used with it.
+    write(folder.path(), "own.toml", "[metrics]\nhost_interval_seconds = 0.0\n");
+    let (code, _, stderr) = import("own.toml", ENROLMENT_KEY).await.unwrap();
+    let said = "own.toml: `host_interval_seconds` under [metrics]";
+    assert!(code == BAD_CONFIGURATION && stderr.contains(said), "{stderr}");
     assert!(registry.books().enrolled.is_empty());
 
     let (code, stdout, stderr) = import("a/worker.toml", ENROLMENT_KEY).await.unwrap();
@@ -165,6 +170,42 @@ async fn a_key_is_traded_for_a_worker_once() {
     assert!(code == 0 && stdout.contains("rack-1 already"), "{stdout}{stderr}");
     let (code, ..) = import("b/worker.toml", ENROLMENT_KEY).await.unwrap();
     assert_eq!((code, registry.books().enrolled.len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_not_spent_by_a_start_that_cannot_be() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let start = async |words: &'static [&str], own: Option<&str>| {
+        let (place, url) = (folder.path().to_owned(), registry.url());
+        let config = place.join("worker.toml").display().to_string();
+        match own {
+            Some(own) => fs::write(&config, own).unwrap(),
+            None => assert!(!Path::new(&config).exists()),
+        }
+        let data = place.join("data").display().to_string();
+        tokio::task::spawn_blocking(move || {
+            let enrol = ["--enrol", ENROLMENT_KEY, "--registry", &url, "--config", &config, "--data", &data];
+            let (code, _, stderr) = run_to_end(&place, &[words, &enrol].concat());
+            (code, stderr)
+        })
+        .await
+        .unwrap()
+    };
+    let run: &[&str] = &["run", "--listen", "0.0.0.0:0"];
+    let app: &[&str] = &["app", "--browser", "--hidden", "--listen", "0.0.0.0:0"];
+    for own in [None, Some("[metrics]\nopen = false\n")] {
+        for words in [run, app] {
+            let (code, stderr) = start(words, own).await;
+            assert!(code == BAD_CONFIGURATION && stderr.contains("--metrics-token-file FILE"), "{stderr}");
+        }
+    }
+    let own = Some("[metrics]\nopen = true\nhost_interval_seconds = 0.0\n");
+    for words in [run, app] {
+        let (code, stderr) = start(words, own).await;
+        assert!(code == BAD_CONFIGURATION && stderr.contains("`host_interval_seconds`"), "{stderr}");
+    }
+    assert!(registry.books().enrolled.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,6 +234,7 @@ async fn the_app_trades_a_key_once_where_no_agent_runs_yet() {
     opens("second").await;
     let both = said("first") + &said("second");
     assert!(both.contains("Worker rack-1") && both.contains("The agent was started here"), "{both}");
+    assert!(!both.contains("Start rendering"), "it renders already: {both}");
     assert_eq!(registry.books().enrolled.len(), 1);
     let config = RunFlags { config: Some(folder.path().join("worker.toml")), ..RunFlags::default() };
     assert_eq!(Config::load(&config).unwrap().identity.0.worker_name.as_str(), "rack-1");

@@ -149,6 +149,7 @@ async fn runs_on_an_idle_gpu_and_is_gone_before_a_task_starts() {
     assert!(!is_alive(pid(&fourth, 0)) && machine.lines("ended").len() == 4, "stopped with the agent");
     let log = machine.log();
     assert!(log.contains(&format!("mining on {uuid}")) && log.contains("asked to end"), "{log}");
+    assert_eq!(log.matches("it sees all GPUs: it has to keep to number 0").count(), 4, "{log}");
 }
 
 #[tokio::test]
@@ -263,6 +264,7 @@ async fn the_settings_switch_it_and_its_view_says_why() {
     };
     let first = wait_for_view(&idle, "the command", printed("first GPU-1")).await;
     assert_eq!((first.state, first.starts, first.reason), (State::Running, 1, None));
+    assert!(!first.log_tail.iter().any(|line| line.contains("it sees all GPUs")), "{:?}", first.log_tail);
     let numbered = "echo second {gpu_index} ${CUDA_VISIBLE_DEVICES-all}; exec sleep 1000";
     settings.set("idle.command", numbered).await.unwrap();
     let second = wait_for_view(&idle, "the other command", printed("second 0 all")).await;

@@ -22,6 +22,7 @@ async fn a_newer_version_takes_over() {
     let (mut machine, newer) = (Machine::new().await, later("8"));
     machine.publish(&Release::new(&newer, program(&newer)));
     machine.start();
+    let key = machine.key_of_an_open_page().await;
     machine.runs(&newer).await;
     machine.says("is installed; the one before is").await;
     let previous = Command::new(machine.neighbour("previous")).arg("--version").output().unwrap();
@@ -39,6 +40,7 @@ async fn a_newer_version_takes_over() {
     let (code, said) = machine.update(&[]).await;
     assert!(code == 0 && said.contains("lies ready") && said.contains("What is new."), "{said}");
     machine.runs(&newest).await;
+    machine.still_opens_with(&key).await;
     assert_eq!(machine.restarts, 0);
 }
 
@@ -191,10 +193,12 @@ async fn a_version_the_registry_does_not_hear_makes_room_for_the_one_before() {
     let deaf = replaced(&program(&newer), HEARTBEAT, HEARTBEAT_OF_ANOTHER_TIME);
     machine.publish(&Release::new(&newer, deaf));
     machine.start();
+    let key = machine.key_of_an_open_page().await;
     machine
         .until("it is given up", |machine| machine.state()["given_up"][0]["version"].as_str().map(drop))
         .await;
     machine.runs(VERSION).await;
+    machine.still_opens_with(&key).await;
     assert_eq!(machine.log().matches("is on trial").count(), 2);
     assert_eq!(machine.restarts, 0, "it goes back by itself");
     let reason = machine.state()["given_up"][0]["reason"].to_string();
@@ -208,6 +212,7 @@ async fn a_registry_that_is_away_during_a_trial_costs_a_try_and_no_more() {
     // Nobody answers the new version, which goes back when its time is up; the old one is answered again.
     machine.registry.books().is_away_from = Some(newer.clone());
     machine.start();
+    let key = machine.key_of_an_open_page().await;
     machine.says("is on trial").await;
     machine
         .until_within(Duration::from_secs(120), "its time is up", |machine| {
@@ -216,6 +221,7 @@ async fn a_registry_that_is_away_during_a_trial_costs_a_try_and_no_more() {
         .await;
     machine.registry.books().is_away_from = None;
     machine.runs(&newer).await;
+    machine.still_opens_with(&key).await;
     assert_eq!(machine.restarts, 0);
     assert_eq!(machine.log().matches("is on trial").count(), 2);
 }
@@ -228,6 +234,7 @@ async fn a_version_that_ends_with_an_error_makes_room_for_the_one_before() {
     fs::create_dir(machine.path("data")).unwrap();
     fs::write(machine.path("data/boxout"), "").unwrap();
     machine.start();
+    let key = machine.key_of_an_open_page().await;
     machine
         .until("it is given up", |machine| machine.state()["given_up"][0]["reason"].as_str().map(drop))
         .await;
@@ -246,6 +253,7 @@ async fn a_version_that_ends_with_an_error_makes_room_for_the_one_before() {
         .until("it is given up", |machine| machine.state()["given_up"][1]["version"].as_str().map(drop))
         .await;
     machine.runs(VERSION).await;
+    machine.still_opens_with(&key).await;
     assert!(machine.log().contains("it panicked; going back to"));
     assert_eq!(machine.restarts, 0, "it goes back by itself");
 }

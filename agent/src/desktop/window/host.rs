@@ -87,7 +87,7 @@ impl<T: Fn(News)> Host<T> {
         }
         match Opened::read(&file, &self.flags) {
             Ok(opened) if opened.question().is_none() => {
-                if let Err(error) = opened.install().await {
+                if let Err(error) = opened.install() {
                     (self.tell)(News::Told(format!("{error:#}")));
                 }
                 None
@@ -123,7 +123,7 @@ impl<T: Fn(News)> Host<T> {
             }
             return agent;
         }
-        if let Err(error) = opened.install().await {
+        if let Err(error) = opened.install() {
             (self.tell)(News::Told(format!("{error:#}")));
             return agent;
         }

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    agent::{PROGRAM, client, config_text, wait_within},
+    agent::{PATIENCE, PROGRAM, client, config_text, wait_within},
     registry::{Registry, Shared},
 };
 
@@ -258,7 +258,7 @@ impl Machine {
 
     /// Waits for it, starting the agent again whenever it ends.
     pub(crate) async fn until<T>(&mut self, what: &str, found: impl FnMut(&Machine) -> Option<T>) -> T {
-        self.until_within(Duration::from_secs(60), what, found).await
+        self.until_within(PATIENCE, what, found).await
     }
 
     pub(crate) async fn until_within<T>(
@@ -286,10 +286,30 @@ impl Machine {
 
     /// A page of the worker app, or the one that comes after a press of a button.
     pub(crate) async fn page(&self, method: Method, path: &str) -> String {
-        let link: Value = serde_json::from_slice(&fs::read(self.path("data/app.json")).unwrap()).unwrap();
-        let text = |key: &str| link[key].as_str().unwrap().to_owned();
-        let ask = client().request(method, format!("http://{}{path}", text("address")));
-        ask.bearer_auth(text("key")).send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
+        let answer = self.ask(&self.link("key").unwrap(), method, path).await.unwrap();
+        answer.error_for_status().unwrap().text().await.unwrap()
+    }
+
+    async fn ask(&self, key: &str, method: Method, path: &str) -> reqwest::Result<reqwest::Response> {
+        let ask = client().request(method, format!("http://{}{path}", self.link("address").unwrap()));
+        ask.bearer_auth(key).send().await
+    }
+
+    /// Of the worker app's link, once there is one.
+    fn link(&self, field: &str) -> Option<String> {
+        let link: Value = serde_json::from_slice(&fs::read(self.path("data/app.json")).ok()?).ok()?;
+        link[field].as_str().map(str::to_owned)
+    }
+
+    /// The key of the version that was started first, which a page that is open has.
+    pub(crate) async fn key_of_an_open_page(&mut self) -> String {
+        self.until("the worker app's link", |machine| machine.link("key")).await
+    }
+
+    /// A page that was opened with this key still is, once the agent that is last in a row of versions listens.
+    pub(crate) async fn still_opens_with(&self, key: &str) {
+        let ask = async || self.ask(key, Method::GET, "/settings").await.ok();
+        assert_eq!(wait_within(PATIENCE, "an answer", ask).await.status(), StatusCode::OK);
     }
 
     pub(crate) async fn says(&mut self, text: &str) {
