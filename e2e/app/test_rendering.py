@@ -109,10 +109,10 @@ def test_a_registry_that_is_gone_is_said(worker, visit):
 def test_an_agent_that_is_gone_is_said_and_a_new_one_asks_for_its_key(worker, visit):
     page = visit.page
     page.get_by_role("heading", name="Slot 0").wait_for()
-    flags = worker.agent.child.args[4:]
+    command = worker.agent.child.args
     worker.network.stop_agent(worker.agent)
     page.get_by_text("The agent does not answer").wait_for(timeout=30_000)
-    worker.agent = Process("agent-again", worker.network.folder, *flags)
+    worker.agent = Process("agent-again", worker.network.folder, *command)
     worker.network.agents.append(worker.agent)
     page.get_by_role("heading", name="The worker app was not opened").wait_for(timeout=60_000)
     visit.errors.clear()
