@@ -310,17 +310,18 @@ async fn stops(bench: Bench) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_scene_runs_and_gets_nothing() {
-    hostile(Bench::new().await).await;
+    hostile(Bench::new().await, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_scene_runs_and_gets_nothing_without_namespaces() {
-    hostile(Bench::with(settings(Mode::Landlock)).await).await;
+    hostile(Bench::with(settings(Mode::Landlock)).await, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_scene_runs_and_gets_nothing_with_the_oldest_landlock() {
-    hostile(Bench::with(Settings { landlock_abi: 1, ..settings(Mode::Landlock) }).await).await;
+    let settings = Settings { landlock_abi: 1, ..settings(Mode::Landlock) };
+    hostile(Bench::with(settings).await, 5).await;
 }
 
 /// The three above once more, as a user like any other, which is also the user that the scene runs as.
@@ -358,7 +359,8 @@ fn somebodys_folder() -> Option<tempfile::TempDir> {
     Some(folder)
 }
 
-async fn hostile(bench: Bench) {
+/// Each on a slot of its own: as root that is a user of its own, whose processes are counted together.
+async fn hostile(bench: Bench, slot: u32) {
     let folder = bench.folder.path();
     let canary = folder.join("canary");
     fs::write(&canary, "secret").unwrap();
@@ -395,7 +397,7 @@ async fn hostile(bench: Bench) {
     session.stop().await;
     assert!(!bench.output().join("attack.json").exists(), "the driver left Freestyle on");
 
-    let report = run_undriven(&bench, &scene);
+    let report = run_undriven(&bench, &scene, slot);
     assert_eq!(report["got"], serde_json::json!({}), "{report}");
     let refused = report["refused"].as_object().unwrap().len();
     assert_eq!(refused, if is_alone { 56 } else { 50 }, "{report}");
@@ -415,7 +417,7 @@ async fn hostile(bench: Bench) {
 }
 
 /// Renders without the driver, so that only the operating system stands in the way, and returns what a scene reports.
-fn run_undriven(bench: &Bench, scene: &Path) -> serde_json::Value {
+fn run_undriven(bench: &Bench, scene: &Path, slot: u32) -> serde_json::Value {
     let limits = Limits { processes: 300, file_bytes: FILE_BYTES_MAX, ..Limits::default() };
     let (output, driver) = (bench.output(), bench.folder.path().join("driver"));
     fs::write(&driver, "").unwrap();
@@ -425,7 +427,7 @@ fn run_undriven(bench: &Bench, scene: &Path) -> serde_json::Value {
         driver: &driver,
         output: &output,
         device: &Device::Cpu,
-        slot: 3,
+        slot,
         limits: &limits,
     };
     let view = bench.sandbox.view(&confinement);
