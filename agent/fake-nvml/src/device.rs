@@ -6,9 +6,9 @@ use nvml_wrapper_sys::bindings as nvml;
 use nvml_wrapper_sys::bindings::{nvmlDevice_t, nvmlReturn_t};
 
 use crate::{
+    given::{give, give_text},
     library::{Moment, answer_about},
     script::{Answer, Clocks, Code, Gpu, Process},
-    system::{give, give_text},
 };
 
 const SUCCESS: nvmlReturn_t = nvml::nvmlReturn_enum_NVML_SUCCESS;

@@ -17,25 +17,11 @@ use rustix::{
 };
 
 use crate::{
+    given::give,
     library::{LOOK_AGAIN, Library, answer_about, lock},
     script::{Code, State},
-    system::give,
+    sets::{EventSet, Listened},
 };
-
-/// A set's handle is its place here plus one.
-pub(crate) type EventSets = Vec<Option<EventSet>>;
-
-#[derive(Default)]
-pub(crate) struct EventSet {
-    listened: Vec<Listened>,
-}
-
-struct Listened {
-    uuid: String,
-    types: u64,
-    /// How many of its Xid errors were told, or came before.
-    told: usize,
-}
 
 fn with_set<T>(
     set: nvmlEventSet_t,

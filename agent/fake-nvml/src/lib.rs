@@ -8,7 +8,9 @@
 
 mod device;
 mod events;
+mod given;
 pub mod install;
 mod library;
 pub mod script;
+mod sets;
 mod system;

@@ -14,8 +14,8 @@ use std::{
 use nvml_wrapper_sys::bindings as nvml;
 
 use crate::{
-    events::EventSets,
     script::{Answer, Code, Gpu, Reading, Script, State},
+    sets::EventSets,
 };
 
 /// Calls come in bursts: one look at the file serves a burst, so that a call costs next to nothing.

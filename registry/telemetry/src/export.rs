@@ -17,7 +17,7 @@ use pictor_protocol::is_loopback;
 use url::Url;
 
 use crate::ids::{FairSampler, Ids};
-use crate::settings::BadSetting;
+use crate::setting::BadSetting;
 
 /// How long the last spans may take to leave at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);

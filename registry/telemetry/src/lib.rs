@@ -6,13 +6,15 @@
 mod export;
 mod ids;
 mod lines;
+mod setting;
 mod settings;
 mod span;
 mod task;
 mod traceparent;
 
 pub use export::{Service, Telemetry, is_exporting};
-pub use settings::{BadSetting, LogFormat, TelemetryArgs};
+pub use setting::{BadSetting, LogFormat};
+pub use settings::TelemetryArgs;
 pub use span::{attribute, failed, follow, of, within};
 pub use task::Moment;
 pub use traceparent::TraceParent;

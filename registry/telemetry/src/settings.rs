@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::{env, fs};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::export::{self, Service, Telemetry};
 use crate::lines::Lines;
+use crate::setting::{BadSetting, LogFormat};
 
 /// The crates whose spans are exported, and whose spans tell lines their trace, begin with this.
 const OURS: &str = "pictor_";
@@ -53,18 +54,6 @@ pub struct TelemetryArgs {
     #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL", hide = true)]
     otlp_traces_endpoint: Option<String>,
 }
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Pretty,
-}
-
-/// A setting that was understood and cannot work.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BadSetting(pub(crate) String);
 
 impl TelemetryArgs {
     /// Sets up logging alone, and starts no thread.
