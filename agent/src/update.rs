@@ -50,7 +50,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30 * 60);
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The key whose owner makes releases. Whoever builds agents for a network of their own puts theirs here.
-const RELEASE_KEY: &str = include_str!("../../release.pub");
+const RELEASE_KEY: &str = include_str!("../release.pub");
 
 /// Why a version is not taken that could be.
 const IS_OFF: &str = "automatic updates are off: `pictor-agent update` takes it";
