@@ -1,6 +1,6 @@
 //! The parts of an agent, put together.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use axum::Router;
@@ -10,14 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{App, History},
-    blender::{Device, Places},
-    collectors::{
-        self, Sources,
-        host::HostSample,
-        nvml::{self, GpuSample, Gpus},
-        render::Counters,
-    },
-    config::{Config, DeviceChoice},
+    blender::Places,
+    collectors::{self, Sources, host::HostSample, nvml::Gpus, render::Counters},
+    config::Config,
+    devices,
     economics::Economics,
     health::{self, Health},
     heartbeat::{Connection, Heartbeat},
@@ -36,9 +32,6 @@ use crate::{
     test_render::TestRenders,
     update::{Started, Updates},
 };
-
-/// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
-const GPUS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The parts of a running agent, not yet running.
 pub(crate) struct Agent {
@@ -113,7 +106,8 @@ pub(crate) async fn assemble(
 impl Shared {
     async fn open(config: &Config) -> anyhow::Result<(Shared, Supervisors)> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
-        let (slots, news) = (Arc::new(Slots::new(devices(config).await)), Arc::new(Notify::new()));
+        let devices = devices::find(config.device, config.metrics.nvml_library.clone(), &config.data).await;
+        let (slots, news) = (Arc::new(Slots::new(devices)), Arc::new(Notify::new()));
         let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
         let idle = watch::Sender::new(config.idle.clone());
         let places = watch::Sender::new(config.places.clone());
@@ -252,37 +246,5 @@ impl Shared {
             render_folder: config.data.join("render"),
             data: config.data,
         })
-    }
-}
-
-/// What slots there are depends on what GPUs there are, and on those there were: a driver that is late, or a GPU that
-/// fell off the bus, must not make this a machine without GPUs.
-pub(crate) async fn devices(config: &Config) -> Vec<Device> {
-    if config.device == DeviceChoice::Cpu {
-        return vec![Device::Cpu];
-    }
-    let library = config.metrics.nvml_library.clone();
-    let measuring = tokio::task::spawn_blocking(move || nvml::measure_once(library));
-    let mut gpus: Vec<GpuSample> = match tokio::time::timeout(GPUS_TIMEOUT, measuring).await {
-        Ok(Ok(Ok(gpus))) => gpus,
-        Ok(Ok(Err(error))) => {
-            tracing::info!("no GPU to render on: {error:#}");
-            Vec::new()
-        }
-        Ok(Err(_)) | Err(_) => {
-            tracing::warn!("NVML does not answer");
-            Vec::new()
-        }
-    };
-    gpus.extend(nvml::remembered(&config.data, &gpus));
-    gpus.sort_by_key(|gpu| gpu.index);
-    let device = |gpu: GpuSample| Device::Gpu {
-        minor: gpu.minor.unwrap_or(gpu.index),
-        index: gpu.index,
-        uuid: gpu.uuid,
-    };
-    match gpus.is_empty() {
-        true if config.device == DeviceChoice::Auto => vec![Device::Cpu],
-        _ => gpus.into_iter().map(device).collect(),
     }
 }

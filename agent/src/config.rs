@@ -21,6 +21,7 @@ pub use places::{in_folder, programs_folder, service_folder, system_folder};
 
 use crate::{
     blender::{Limits, Places, sandbox},
+    devices::DeviceChoice,
     economics, idle, update,
 };
 
@@ -101,17 +102,6 @@ struct BlenderTable {
     path: Option<PathBuf>,
     #[serde(default)]
     device: DeviceChoice,
-}
-
-/// What slots there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceChoice {
-    /// One slot for each GPU that NVML shows, or one for the CPU when it shows none.
-    #[default]
-    Auto,
-    Cpu,
-    Gpu,
 }
 
 #[derive(Default, Deserialize)]

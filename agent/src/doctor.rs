@@ -8,16 +8,16 @@ use std::{
 };
 
 use anyhow::Context;
-use pictor_protocol::LeaseRequest;
+use pictor_protocol::{Check, LeaseRequest};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    assembly::devices,
     blender::{Sandbox, detect},
     collectors::nvml,
-    config::{Config, ConfigError, DeviceChoice, MetricsAccess},
-    health::{Check, Finding, Report, Status, findings},
+    config::{Config, ConfigError, MetricsAccess},
+    devices::{self, DeviceChoice},
+    health::{Finding, Report, Status, findings},
     readiness::{self, Tools},
     registry::{CallError, Registry},
     test_render::{self, Figures},
@@ -124,7 +124,8 @@ async fn render_all(config: &Config) -> Vec<Render> {
         Err(reason) => return vec![Render { slot: 0, figures: None, frame: None, error: Some(reason) }],
     };
     let mut renders = Vec::new();
-    for (slot, device) in (0..).zip(devices(config).await) {
+    let devices = devices::find(config.device, config.metrics.nvml_library.clone(), &config.data).await;
+    for (slot, device) in (0..).zip(devices) {
         let rendered = test_render::render(&tools, device, slot, &config.limits, &folder).await;
         let kept = rendered.and_then(|(figures, png)| {
             let frame = folder.join(format!("slot-{slot}.png"));

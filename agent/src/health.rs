@@ -5,75 +5,13 @@ pub mod findings;
 mod slots;
 mod watch;
 
-use pictor_protocol::{HealthFinding, WorkerId};
+use pictor_protocol::{Check, HealthFinding, WorkerId};
 use serde::{Deserialize, Serialize};
 
 pub use watch::{Health, Sources};
 
 /// The registry bounds what a heartbeat says, and refuses the whole of one that says more.
 const REPORT_CHARS_MAX: usize = 2_000;
-
-/// What is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Check {
-    Config,
-    Data,
-    Disk,
-    Blender,
-    Sandbox,
-    /// Whether the GPUs that this machine has had are there.
-    Gpus,
-    /// Whether tasks ran on the GPU they were meant for.
-    GpuFallback,
-    GpuThrottling,
-    GpuXid,
-    Registry,
-    Clock,
-    Token,
-}
-
-impl Check {
-    /// One of these can be about several GPUs, and become about another.
-    fn is_about_gpus(self) -> bool {
-        matches!(self, Check::Gpus | Check::GpuFallback | Check::GpuThrottling | Check::GpuXid)
-    }
-
-    /// What it looks at, for people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Check::Config => "Config file",
-            Check::Data => "Data folder",
-            Check::Disk => "Disk",
-            Check::Blender => "Blender",
-            Check::Sandbox => "Sandbox",
-            Check::Gpus => "GPUs",
-            Check::GpuFallback => "GPU used",
-            Check::GpuThrottling => "GPU speed",
-            Check::GpuXid => "GPU errors",
-            Check::Registry => "Registry",
-            Check::Clock => "Clock",
-            Check::Token => "Token",
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Check::Config => "config",
-            Check::Data => "data",
-            Check::Disk => "disk",
-            Check::Blender => "blender",
-            Check::Sandbox => "sandbox",
-            Check::Gpus => "gpus",
-            Check::GpuFallback => "gpu_fallback",
-            Check::GpuThrottling => "gpu_throttling",
-            Check::GpuXid => "gpu_xid",
-            Check::Registry => "registry",
-            Check::Clock => "clock",
-            Check::Token => "token",
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -11,6 +11,7 @@ pub mod collectors;
 pub mod config;
 pub mod data_folder;
 pub mod desktop;
+pub mod devices;
 pub mod digest;
 pub mod doctor;
 pub mod durable;

@@ -7,13 +7,12 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::BlenderInstall;
+use pictor_protocol::{BlenderInstall, Check};
 use tokio::sync::watch;
 
 use crate::{
     blender::{Detection, Installed, Places, Sandbox, detect, sandbox},
-    config::DeviceChoice,
-    health::Check,
+    devices::DeviceChoice,
 };
 
 const PROBE_AGAIN: Duration = Duration::from_secs(60);

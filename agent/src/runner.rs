@@ -5,7 +5,7 @@ mod task;
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
-use pictor_protocol::{Lease, LeaseRequest, LeasesResponse, ReleaseRequest};
+use pictor_protocol::{Check, Lease, LeaseRequest, LeasesResponse, ReleaseRequest};
 use pictor_telemetry::TraceParent;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -20,7 +20,6 @@ use crate::{
     backoff::Backoff,
     blender::Limits,
     collectors::render::Counters,
-    health::Check,
     heartbeat::Connection,
     idle::Idle,
     outbox::{Ending, Outbox, sender::Sender},

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{AttemptId, DesiredState, Lease, ReportedSlot, SlotDesired, SlotReason, SlotStatus};
+use pictor_protocol::{
+    AttemptId, Check, DesiredState, Lease, ReportedSlot, SlotDesired, SlotReason, SlotStatus,
+};
 use tokio::sync::{Notify, watch};
 
 pub use work::WorkView;
 
-use crate::{blender::Device, eta::EtaPoint, health::Check};
+use crate::{blender::Device, eta::EtaPoint};
 use work::Work;
 
 /// Why a slot that renders a test scene takes no task, in words.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Check, Finding};
+use pictor_protocol::Check;
+
+use super::Finding;
 use crate::{
     blender::{Installed, Sandbox, sandbox},
     collectors::nvml::{Missing, MissingGpu, XidEvent},

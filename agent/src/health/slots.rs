@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{AttemptId, JobId};
+use pictor_protocol::{AttemptId, Check, JobId};
 use tokio::time::Instant;
 
-use super::{Check, findings};
+use super::findings;
 use crate::{
     blender::Device,
     collectors::nvml::{GpuSample, Gpus},

@@ -7,17 +7,18 @@ use std::{
     time::Duration,
 };
 
+use pictor_protocol::Check;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{Check, Finding, findings, slots::GpuHistory};
+use super::{Finding, findings, slots::GpuHistory};
 use crate::{
     blender::sandbox::Mode,
     collectors::nvml::{GpuSample, Gpus},
-    config::DeviceChoice,
+    devices::DeviceChoice,
     heartbeat::{Connection, Line},
     readiness::{Readiness, Verdict},
     slots::Slots,
@@ -75,7 +76,7 @@ impl Health {
         let mut is_news = false;
         for finding in &found {
             match (&finding.advice, was(finding.check)) {
-                (Some(_), Some(old)) if old.found == finding.found || !finding.check.is_about_gpus() => {}
+                (Some(_), Some(old)) if old.found == finding.found || !is_about_gpus(finding.check) => {}
                 (Some(advice), _) => {
                     is_news = true;
                     tracing::warn!("{}: {}. To do: {advice}", finding.check.as_str(), finding.found);
@@ -93,6 +94,11 @@ impl Health {
             news.notify_one();
         }
     }
+}
+
+/// One of these can be about several GPUs, and become about another.
+fn is_about_gpus(check: Check) -> bool {
+    matches!(check, Check::Gpus | Check::GpuFallback | Check::GpuThrottling | Check::GpuXid)
 }
 
 /// The data folder's disk, asked on a thread of its own: one over a network may never answer.

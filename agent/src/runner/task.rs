@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{CompleteRequest, FailRequest, Lease, ReleaseRequest};
+use pictor_protocol::{Check, CompleteRequest, FailRequest, Lease, ReleaseRequest};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{Span, info_span};
 
@@ -19,7 +19,6 @@ use crate::{
     },
     collectors::render::{Phase, TaskResult},
     durable,
-    health::Check,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
     slots::{Slots, Stop},

@@ -8,6 +8,7 @@
 mod account;
 mod agent;
 mod audit;
+mod check;
 mod earnings;
 mod enrolment;
 mod family;
@@ -36,6 +37,7 @@ pub use agent::{
     ReportedSlot, StoredFrame,
 };
 pub use audit::AuditEntry;
+pub use check::Check;
 pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
 pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use family::{Family, FamilyKind};

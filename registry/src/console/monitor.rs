@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use pictor_protocol::{
-    DesiredState, HealthFinding, OfflineReason, PatchWorker, Role, Slot, SlotDesired, Worker, WorkerId,
-    WorkerStatus,
+    Check, DesiredState, HealthFinding, OfflineReason, PatchWorker, Role, Slot, SlotDesired, Worker,
+    WorkerId, WorkerStatus,
 };
 use serde::Deserialize;
 
@@ -97,8 +97,11 @@ impl View {
         let slots = worker.slots.iter().map(|slot| SlotView::new(slot, &worker)).collect();
         let since_heartbeat = worker.last_heartbeat_at.map_or(0.0, |at| page.now.seconds_since(at));
         let uptime_seconds = worker.uptime_seconds.map(|seconds| (seconds - since_heartbeat).max(0.0));
-        let (duplicate, health): (Vec<_>, Vec<_>) =
-            worker.health.iter().cloned().partition(|finding| finding.check == "duplicate_worker");
+        let (duplicate, health): (Vec<_>, Vec<_>) = worker
+            .health
+            .iter()
+            .cloned()
+            .partition(|finding| finding.check == Check::DuplicateWorker.as_str());
         View { slots, uptime_seconds, duplicate: duplicate.into_iter().next(), health, may_act, worker }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use askama::filters::HtmlSafe;
-use pictor_protocol::{SlotReason, SlotStatus};
+use pictor_protocol::{Check, SlotReason, SlotStatus};
 
 use super::text;
 
@@ -46,23 +46,9 @@ pub(super) fn sentence(reason: &SlotReason, status: SlotStatus) -> String {
 
 /// What a check of an agent looks at.
 pub(super) fn check_title(check: &str) -> String {
-    match check {
-        "config" => "Config file".to_owned(),
-        "data" => "Data folder".to_owned(),
-        "disk" => "Disk".to_owned(),
-        "blender" => "Blender".to_owned(),
-        "sandbox" => "Sandbox".to_owned(),
-        "gpus" => "GPUs".to_owned(),
-        "gpu_fallback" => "GPU not used".to_owned(),
-        "gpu_throttling" => "GPU slowed down".to_owned(),
-        "gpu_xid" => "GPU error".to_owned(),
-        "registry" => "Registry".to_owned(),
-        "clock" => "Clock".to_owned(),
-        "token" => "Token".to_owned(),
-        "duplicate_worker" => "Two machines, one worker".to_owned(),
-        // An agent newer than this registry.
-        other => capitalised(&other.replace('_', " ")),
-    }
+    let known = check.parse().map(Check::title);
+    // An agent newer than this registry.
+    known.map_or_else(|_| capitalised(&check.replace('_', " ")), str::to_owned)
 }
 
 /// A text as a sentence begins.
@@ -110,7 +96,7 @@ mod tests {
             (SlotReason::FAILED_HERE, Some(1), "1 task waits, but none"),
             (SlotReason::ABOUT_TO_START, Some(1_200), "1\u{202f}200 tasks wait: it gets one"),
             (SlotReason::PAUSED_BY_CONSOLE, None, "Paused from the console."),
-            ("health gpu_xid: GPU 0 reported Xid 79", None, "GPU error: GPU 0 reported Xid 79."),
+            ("health gpu_xid: GPU 0 reported Xid 79", None, "GPU errors: GPU 0 reported Xid 79."),
             ("there is no Blender: install it", None, "There is no Blender: install it."),
         ] {
             let sentence = sentence(&SlotReason::new(code, count), SlotStatus::Idle);

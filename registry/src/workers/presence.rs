@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pictor_protocol::{AccountId, BlenderInstall, HealthFinding, HeartbeatRequest, UnixMillis, WorkerId};
+use pictor_protocol::{
+    AccountId, BlenderInstall, Check, HealthFinding, HeartbeatRequest, UnixMillis, WorkerId,
+};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -69,7 +71,7 @@ impl Seen {
     pub(super) fn duplicate(&self, now: UnixMillis) -> Option<HealthFinding> {
         let (at, found) = self.intruder.as_ref()?;
         (now.0 - at.0 <= INTRUDER_MILLIS).then(|| HealthFinding {
-            check: "duplicate_worker".to_owned(),
+            check: Check::DuplicateWorker.as_str().to_owned(),
             found: found.clone(),
             advice: DUPLICATE_ADVICE.to_owned(),
         })
