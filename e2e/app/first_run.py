@@ -1,12 +1,15 @@
 """A machine that is no worker yet, and what a person does on its first pages."""
 
-import json
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
-from processes import Process, built, free_port, run, until
+import browser
+from playwright.sync_api import expect
+from processes import Process, built, free_port, run
+from waiting import until
+from worker import link_in
 
 
 class NewMachine:
@@ -21,16 +24,11 @@ class NewMachine:
             "--data", self.data, "--listen", f"127.0.0.1:{free_port()}",
         )
         try:
-            link = until("the app's link", 30, self._link)
+            link = link_in(self.data, self.agent)
         except BaseException:
             self.stop()
             raise
         self.url, self.key = f"http://{link['address']}", link["key"]
-
-    def _link(self):
-        self.agent.is_running()
-        file = self.data / "app.json"
-        return file.exists() and json.loads(file.read_text())
 
     def blenders(self):
         """The ids of the Blender processes that render for it."""
@@ -56,18 +54,18 @@ def drop(page, file):
         [file.name, file.read_text()],
     )
     field = page.get_by_label("or paste what is in it")
-    until("the file is read", 10, lambda: field.input_value() == file.read_text())
+    expect(field).to_have_value(file.read_text())
 
 
 def is_checked(page):
     """The checks come one by one, and then the test render."""
-    page.get_by_role("button", name="Check this machine").wait_for(timeout=30_000)
-    page.get_by_role("button", name="Check this machine").click()
+    page.get_by_role("button", name="Check this machine").wait_for()
+    browser.go(page.get_by_role("button", name="Check this machine"))
     checks = page.locator("#checks")
     for title in ["Config file", "Data folder", "Disk", "Blender", "Sandbox", "GPUs", "Registry", "Clock", "Token"]:
-        checks.get_by_text(f"{title}:").wait_for(timeout=60_000)
-    checks.get_by_role("heading", name="Test render").wait_for(timeout=60_000)
-    page.get_by_text("This machine is ready").wait_for(timeout=120_000)
-    assert re.search(r"Slot 0: [\d.]+ s on .*, by Blender 3\.4", checks.inner_text())
+        checks.get_by_text(f"{title}:").wait_for()
+    checks.get_by_role("heading", name="Test render").wait_for()
+    page.get_by_text("This machine is ready").wait_for()
+    expect(checks).to_have_text(re.compile(r"Slot 0: [\d.]+ s on .*, by Blender 3\.4"))
     picture = page.get_by_role("img", name="The frame that slot 0 rendered")
-    until("the frame is seen", 20, lambda: picture.evaluate("image => image.complete && image.naturalWidth") == 640)
+    until("the frame is seen", lambda: picture.evaluate("image => image.complete && image.naturalWidth") == 640)

@@ -16,9 +16,10 @@ import browser
 from first_run import NewMachine, is_checked
 from network import Network, slow_scene
 from PIL import Image
-from processes import REPOSITORY, until
+from processes import REPOSITORY
 from screen import Screen, colours
-from worker import Worker, file_of
+from waiting import until
+from worker import Worker, file_of, save
 
 COLOURS = 64
 # A page is as long as it is, up to this many pixels.
@@ -32,9 +33,9 @@ def take_window(folder, worker):
     try:
         app = screen.start_app("--config", worker.config, "--data", worker.data)
         window, port = app.window("Rendering"), int(worker.link["address"].rsplit(":")[1])
-        until("the page's live parts", 30, lambda: app.page_connections(port) > 0 and rendered(worker) > 0.2)
+        until("the page's live parts", lambda: app.page_connections(port) > 0 and rendered(worker) > 0.2)
         # Drawn, that is, with the letters' many shades.
-        until("the page is drawn", 30, lambda: len(colours(screen.picture(window))) > 500)
+        until("the page is drawn", lambda: len(colours(screen.picture(window))) > 500)
         picture = screen.picture(window, with_frame=True)
         file = folder / "app-window.png"
         # The desktop has few colours: a palette is a third of the size.
@@ -59,8 +60,8 @@ def take_tabs(folder, chromium, worker):
         visit = browser.Visit(chromium, worker, scheme)
         visit.page.goto(worker.entrance())
         log = visit.page.locator("#log-0")
-        until("some of the log", 60, lambda: log.inner_text().count("Sample") > 8)
-        until("the graph has grown", 90, lambda: (visit.page.locator("svg path").last.get_attribute("d") or "").count("L") > 60)
+        until("some of the log", lambda: log.inner_text().count("Sample") > 8)
+        until("the graph has grown", lambda: (visit.page.locator("svg path").last.get_attribute("d") or "").count("L") > 60)
         yield take_page(folder, visit.page, f"rendering-{scheme}")
         if scheme == "light":
             visit.page.goto(f"{worker.url}/settings")
@@ -76,13 +77,12 @@ def take_mining(folder, chromium):
         page.goto(worker.entrance())
         page.goto(f"{worker.url}/mining")
         for label, value in [("After how many idle seconds", "1"), ("Command", MINER)]:
-            page.get_by_label(label, exact=True).fill(value)
-            page.get_by_role("button", name=f"Save: {label}").click()
+            save(page, label, value)
             page.get_by_role("status").get_by_text("Saved").wait_for()
-        page.get_by_role("button", name="Switch on").click()
+        browser.go(page.get_by_role("button", name="Switch on"))
         page.locator(".idle-log").first.get_by_text("connected").wait_for()
         page.goto(f"{worker.url}/mining")
-        until("it has run for a while", 60, lambda: page.locator(".ran").first.inner_text() >= "0:05")
+        until("it has run for a while", lambda: page.locator(".ran").first.inner_text() >= "0:05")
         return take_page(folder, page, "mining-light")
     finally:
         worker.stop()
@@ -95,7 +95,7 @@ def take_first_run(folder, chromium):
         page.goto(f"{machine.url}/?key={machine.key}")
         _, file = file_of(network, network.account("ada", "provider"), "studio")
         page.get_by_label("or paste what is in it").fill(file.read_text())
-        page.get_by_role("button", name="Import the file").click()
+        browser.go(page.get_by_role("button", name="Import the file"))
         is_checked(page)
         return take_page(folder, page, "first-run-light")
     finally:
@@ -106,7 +106,7 @@ def take_first_run(folder, chromium):
 def render(worker):
     """Until a frame is under way."""
     worker.network.submit(worker.creator, slow_scene(), "--frames", "1-20", "--frames-per-task", "4", name="The long walk")
-    until("a frame is under way", 60, lambda: rendered(worker) > 0.05)
+    until("a frame is under way", lambda: rendered(worker) > 0.05)
 
 
 def rendered(worker):

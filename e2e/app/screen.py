@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from PIL import ImageGrab
-from processes import Process, built, run, until
+from processes import Process, built, run
+from waiting import PATIENCE_SECONDS, until
 
 WIDTH, HEIGHT = 1280, 900
 WATCHER = "org.kde.StatusNotifierWatcher"
@@ -31,12 +32,12 @@ class Screen:
             self._choose_browser()
             bus = self.environment["DBUS_SESSION_BUS_ADDRESS"]
             self._start("bus", "dbus-daemon", "--session", f"--address={bus}", "--nofork", "--nopidfile")
-            until("the session bus", 20, (self.folder / "bus").exists)
+            until("the session bus", (self.folder / "bus").exists)
             self._start("openbox", "openbox", "--sm-disable")
-            until("the window manager", 20, lambda: "window id" in self.run("xprop", "-root", "_NET_SUPPORTING_WM_CHECK"))
+            until("the window manager", lambda: "window id" in self.run("xprop", "-root", "_NET_SUPPORTING_WM_CHECK"))
             if has_tray:
                 self._start("panel", "xfce4-panel", "--disable-wm-check", "--sm-client-disable")
-                until("the tray", 30, self._has_tray)
+                until("the tray", self._has_tray)
         except BaseException:
             self.stop()
             raise
@@ -56,8 +57,8 @@ class Screen:
         """The first number that is free; Xvfb says which."""
         size = f"{WIDTH}x{HEIGHT}x24"
         xvfb = self._start("xvfb", "Xvfb", "-displayfd", "1", "-screen", "0", size, "-nolisten", "tcp", "-noreset")
-        number = until("the X server", 20, lambda: xvfb.is_running() and re.search(r"(?m)^\d+$", xvfb.log.read_text()))
-        return f":{number.group()}"
+        number = until("the X server", lambda: xvfb.is_running() and re.search(r"(?m)^(\d+)\n", xvfb.log.read_text()))
+        return f":{number.group(1)}"
 
     def _environment(self):
         folders = {}
@@ -92,7 +93,7 @@ class Screen:
     def attempt(self, *command):
         """What a command came to that may fail, or nothing."""
         environment = os.environ | {key: str(value) for key, value in self.environment.items()}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         return done if done.returncode == 0 else None
 
     def call(self, destination, path, method, *arguments):
@@ -116,7 +117,7 @@ class Screen:
     def windows(self):
         """Those that can be seen or are minimised: id, process, title."""
         # It fails when a window goes while it looks.
-        listed = until("the list of windows", 10, lambda: self.attempt("wmctrl", "-l", "-p"))
+        listed = until("the list of windows", lambda: self.attempt("wmctrl", "-l", "-p"))
         lines = [line.split(None, 4) for line in listed.stdout.splitlines()]
         return [Window(self, line[0], int(line[2]), line[4] if len(line) > 4 else "") for line in lines]
 
@@ -156,7 +157,7 @@ class Window:
 
     def activate(self):
         self.screen.run("wmctrl", "-i", "-a", self.id)
-        until(f"{self.title} is in front", 10, self.is_active)
+        until(f"{self.title} is in front", self.is_active)
 
     def is_active(self):
         active = re.search(r"0x[0-9a-f]+", self.screen.run("xprop", "-root", "_NET_ACTIVE_WINDOW"))
@@ -184,7 +185,7 @@ class App:
     def windows(self):
         return [window for window in self.screen.windows() if window.pid == self.pid]
 
-    def window(self, title="Rendering", seconds=60):
+    def window(self, title="Rendering"):
         """The one window of that title, when it is there."""
         def look():
             self.process.is_running()
@@ -192,19 +193,34 @@ class App:
             assert "built without the desktop window" not in text, "cargo build --workspace --features pictor-agent/desktop"
             return [window for window in self.windows() if title in window.title]
 
-        [window] = until(f"a window {title}", seconds, look)
+        [window] = until(f"a window {title}", look)
         return window
 
     def dialog(self):
         """A question or a message over its window."""
-        return until("a dialog", 20, lambda: [window for window in self.windows() if window.title == "My Workers"])[0]
+        return until("a dialog", self._dialogs)[0]
 
-    def is_hidden(self):
+    def _dialogs(self):
+        return [window for window in self.windows() if window.title == "My Workers"]
+
+    def answer(self, keys):
+        """Presses these in its dialog until that is gone: a window that is new may not hear the first."""
+        self.dialog().activate()
+
+        def is_gone():
+            if not self._dialogs():
+                return True
+            self.screen.press(keys)
+            return False
+
+        until(f"the dialog is gone with {keys}", is_gone)
+
+    def has_no_window(self):
         return self.process.is_running() and not self.windows()
 
-    def ended(self, seconds=30):
+    def ended(self):
         """How it ended, and what it said."""
-        until("the app ends", seconds, lambda: self.process.child.poll() is not None)
+        until("the app ends", lambda: self.process.child.poll() is not None)
         return self.process.child.returncode, self.process.log.read_text()
 
     def tray_menu(self):
@@ -215,7 +231,7 @@ class App:
         return {label.group(1): id for label, id in labels if label}
 
     def choose(self, label):
-        id = until(f"{label} in the tray", 30, lambda: self.tray_menu().get(label))
+        id = until(f"{label} in the tray", lambda: self.tray_menu().get(label))
         self.screen.call(self._tray_name(), "/MenuBar", f"{MENU}.Event", id, "clicked", "<''>", "0")
 
     def _tray_name(self):
@@ -228,7 +244,7 @@ class App:
             )
             return re.search(rf"org\.kde\.StatusNotifierItem-{self.pid}-\d+", got)
 
-        return until("an icon in the tray", 30, look).group()
+        return until("an icon in the tray", look).group()
 
     def page_connections(self, port):
         """How many connections its web view keeps to a port of this machine."""

@@ -4,7 +4,9 @@ import re
 
 import browser
 import pytest
+from browser import go
 from first_run import NewMachine, drop, is_checked
+from playwright.sync_api import expect
 from worker import file_of
 
 
@@ -27,37 +29,36 @@ def page(chromium, machine):
 
 
 def test_a_dropped_file_makes_a_worker_that_renders(network, ada, machine, page):
-    _, file = file_of(network, ada, "dropped-box")
+    worker, file = file_of(network, ada, "dropped-box")
     page.get_by_label("or paste what is in it").fill("registry = 'nonsense'")
-    page.get_by_role("button", name="Import the file").click()
+    go(page.get_by_role("button", name="Import the file"))
     page.locator("#file-error").wait_for()
-    assert page.get_by_label("or paste what is in it").input_value() == "registry = 'nonsense'"
+    expect(page.get_by_label("or paste what is in it")).to_have_value("registry = 'nonsense'")
     assert not machine.config.exists()
     # Whose it is would do, and the agent would not start with the rest.
     page.get_by_label("or paste what is in it").fill(f"{file.read_text()}\n[metrics]\nhost_interval_seconds = 0.0\n")
-    page.get_by_role("button", name="Import the file").click()
+    go(page.get_by_role("button", name="Import the file"))
     page.locator("#file-error").get_by_text("`host_interval_seconds` under [metrics] is 0").wait_for()
     assert not machine.config.exists()
 
     drop(page, file)
     assert browser.faults(page) == ""
-    page.get_by_role("button", name="Import the file").click()
+    go(page.get_by_role("button", name="Import the file"))
     is_checked(page)
     assert browser.faults(page) == ""
     assert machine.config.stat().st_mode & 0o077 == 0
-    page.get_by_role("link", name="See them on the Rendering page").click()
+    go(page.get_by_role("link", name="See them on the Rendering page"))
     page.get_by_role("heading", name="Slot 0").wait_for()
-    [worker] = [worker for worker in network.ask(ada, "GET", "/v1/workers")["items"] if worker["name"] == "dropped-box"]
-    assert worker["status"] == "idle"
+    network.is_status(ada, worker, "idle")
 
 
 def test_an_enrolment_link_makes_a_worker(network, ada, machine, page):
     made = network.ask(ada, "POST", "/v1/enrolments", {"name_pattern": "hall-{n}", "count": 1})
     page.get_by_label("Paste the link").fill("https://registry.example/")
-    page.get_by_role("button", name="Enrol this machine").click()
+    go(page.get_by_role("button", name="Enrol this machine"))
     page.locator("#enrolment-error").get_by_text("neither an enrolment link").wait_for()
     page.get_by_label("Paste the link").fill(f"{network.url}/#{made['key']}")
-    page.get_by_role("button", name="Enrol this machine").click()
-    page.get_by_role("button", name="Check this machine").wait_for(timeout=30_000)
+    go(page.get_by_role("button", name="Enrol this machine"))
+    page.get_by_role("button", name="Check this machine").wait_for()
     [worker] = [worker for worker in network.ask(ada, "GET", "/v1/workers")["items"] if worker["name"] == "hall-1"]
     network.is_status(ada, worker, "idle")

@@ -5,8 +5,9 @@ import tomllib
 
 import browser
 import pytest
-from processes import until
-from worker import Worker
+from playwright.sync_api import expect
+from waiting import until, written
+from worker import Worker, save
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +19,35 @@ def worker():
 
 @pytest.fixture
 def page(visit):
-    visit.page.get_by_role("link", name="Mining").click()
+    browser.go(visit.page.get_by_role("link", name="Mining"))
     visit.page.get_by_role("heading", name="A program of your own").wait_for()
     return visit.page
 
 
-def save(page, label, value):
-    page.get_by_label(label, exact=True).fill(value)
-    page.get_by_role("button", name=f"Save: {label}").click()
-
-
 def is_state(page, word):
-    until(f"the state is {word}", 30, lambda: page.locator("#idle-slots .badge").first.inner_text() == word)
+    expect(page.locator("#idle-slots .badge").first).to_have_text(word)
+
+
+def press(page, name):
+    browser.go(page.get_by_role("button", name=name, exact=True))
+
+
+class PidFile:
+    """Where the owner's program writes its process id each time it is started."""
+
+    def __init__(self, folder):
+        self.file = folder / "pids"
+        self.seen = 0
+
+    def next(self):
+        """The id of the start after those that were asked for before."""
+        def look():
+            pids = written(self.file).split()
+            return len(pids) > self.seen and int(pids[self.seen])
+
+        pid = until(f"start number {self.seen + 1}", look)
+        self.seen += 1
+        return pid
 
 
 def is_alive(pid):
@@ -42,8 +60,8 @@ def is_alive(pid):
 
 def test_it_is_off_until_its_owner_says_otherwise(page):
     is_state(page, "off")
-    assert "NVIDIA" in page.locator("main").inner_text()
-    assert page.get_by_text("This machine shows no NVIDIA GPU").count() == 0
+    expect(page.locator("main")).to_contain_text("NVIDIA")
+    expect(page.get_by_text("This machine shows no NVIDIA GPU")).to_have_count(0)
 
 
 def test_a_command_runs_while_the_slot_is_idle(worker, page):
@@ -51,43 +69,43 @@ def test_a_command_runs_while_the_slot_is_idle(worker, page):
     page.locator("#error-idle-after_seconds").wait_for()
     save(page, "After how many idle seconds", "1")
     page.get_by_role("status").get_by_text("Saved").wait_for()
-    pid_file = worker.network.folder / "pid"
-    assert page.get_by_text("on each GPU it sees all of them").count() == 0
-    save(page, "Command", f"echo $$ > {pid_file}; echo mining on {{gpu_index}}; exec sleep 1000")
+    pids = PidFile(worker.network.folder)
+    expect(page.get_by_text("on each GPU it sees all of them")).to_have_count(0)
+    save(page, "Command", f"echo $$ >> {pids.file}; echo mining on {{gpu_index}}; exec sleep 1000")
     page.get_by_role("status").get_by_text("Saved").wait_for()
     page.get_by_text("on each GPU it sees all of them").wait_for()
-    page.get_by_role("button", name="Switch on").click()
+    press(page, "Switch on")
     is_state(page, "running")
     page.locator(".idle-log").first.get_by_text("mining on 0").wait_for()
     assert tomllib.loads(worker.config.read_text())["idle"]["enabled"] is True
-    until("its time runs", 20, lambda: page.locator(".ran").first.inner_text() not in ("0:00", "–"))
-    pid = int(pid_file.read_text())
-    assert is_alive(pid)
+    until("its time runs", lambda: page.locator(".ran").first.inner_text() not in ("0:00", "–"))
+    first = pids.next()
+    assert is_alive(first)
 
     # Who pauses the slot wants the GPU.
     page.goto(f"{worker.url}/")
-    page.get_by_role("button", name="Pause", exact=True).click()
+    press(page, "Pause")
     page.get_by_role("button", name="Resume").wait_for()
-    until("it is gone", 20, lambda: not is_alive(pid))
+    until("it is gone", lambda: not is_alive(first))
     page.goto(f"{worker.url}/mining")
     is_state(page, "waiting")
     page.goto(f"{worker.url}/")
-    page.get_by_role("button", name="Resume").click()
+    press(page, "Resume")
     page.goto(f"{worker.url}/mining")
     is_state(page, "running")
-    page.get_by_role("button", name="Switch off").click()
+    second = pids.next()
+    press(page, "Switch off")
     is_state(page, "off")
-    second = int(pid_file.read_text())
-    until("the second one is gone", 20, lambda: second != pid and not is_alive(second))
+    until("the second one is gone", lambda: not is_alive(second))
 
 
 def test_one_that_fails_again_and_again_is_left_alone_for_a_while(page):
     save(page, "Command", "echo no such pool; exit 3")
-    page.get_by_role("button", name="Switch on").click()
+    press(page, "Switch on")
     is_state(page, "waiting after a failure")
-    assert "it starts again in" in page.locator("#idle-slots").inner_text()
+    expect(page.locator("#idle-slots")).to_contain_text("it starts again in")
     page.locator(".idle-log").first.get_by_text("no such pool").first.wait_for()
-    page.get_by_role("button", name="Switch off").click()
+    press(page, "Switch off")
     is_state(page, "off")
 
 

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from processes import Process, built, free_port, run, until
+from processes import Process, built, free_port, run
 from screen import Screen, colours
-from worker import Worker, file_of
+from waiting import until
+from worker import Worker, file_of, link_in
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +88,17 @@ BRAND, RESUME, CURRENT = (0x4F, 0x46, 0xE5), (0x43, 0x38, 0xCA), (0xE8, 0xE8, 0x
 def test_it_shows_the_running_agents_page_and_follows_it(screen, worker):
     app = screen.start_app(*flags(worker))
     window = app.window("Rendering · render-box")
-    until("the page's stream", 30, lambda: app.page_connections(port(worker)) > 0)
+    until("the page's stream", lambda: app.page_connections(port(worker)) > 0)
 
     def is_drawn():
         seen = colours(screen.picture(window))
         return max(seen.values()) < 0.9 and len(seen) > 20 and BRAND in seen and seen
 
-    before = until("the page is drawn", 30, is_drawn)
+    before = until("the page is drawn", is_drawn)
     pause(worker, "paused")
     # A button that was not there, with nothing pressed here.
     more = before.get(RESUME, 0) + 0.002
-    until("the pause is seen", 30, lambda: colours(screen.picture(window)).get(RESUME, 0) > more)
+    until("the pause is seen", lambda: colours(screen.picture(window)).get(RESUME, 0) > more)
     pause(worker, "active")
 
     app.choose("Quit (the agent keeps running)")
@@ -108,14 +109,14 @@ def test_it_shows_the_running_agents_page_and_follows_it(screen, worker):
 def test_its_cross_leaves_it_in_the_tray_and_a_second_start_brings_it_back(screen, worker):
     app = screen.start_app(*flags(worker))
     app.window().close()
-    until("the window is gone", 20, app.is_hidden)
+    until("the window is gone", app.has_no_window)
     code, said = screen.start_app(*flags(worker)).ended()
     assert code == 0 and "open already" in said
     window = app.window()
-    until("it is in front", 20, window.is_active)
+    until("it is in front", window.is_active)
 
     window.close()
-    until("the window is gone", 20, app.is_hidden)
+    until("the window is gone", app.has_no_window)
     app.choose("Open")
     app.window()
     assert len(app.windows()) == 1
@@ -126,13 +127,13 @@ def test_its_cross_leaves_it_in_the_tray_and_a_second_start_brings_it_back(scree
 def test_the_tray_pauses_and_resumes(screen, worker):
     app = screen.start_app(*flags(worker), "--hidden")
     app.choose("Pause")
-    until("the pause", 20, lambda: worker.status()["desired_here"] == "paused")
-    assert app.is_hidden()
+    until("the pause", lambda: worker.status()["desired_here"] == "paused")
+    assert app.has_no_window()
     app.choose("Resume")
-    until("it goes on", 20, lambda: worker.status()["desired_here"] == "active")
+    until("it goes on", lambda: worker.status()["desired_here"] == "active")
     # What is done elsewhere is known here.
     pause(worker, "draining")
-    until("the tray knows", 20, lambda: "Resume" in app.tray_menu())
+    until("the tray knows", lambda: "Resume" in app.tray_menu())
     pause(worker, "active")
     app.choose("Quit (the agent keeps running)")
     assert app.ended()[0] == 0
@@ -142,16 +143,15 @@ def test_an_agent_that_is_started_anew_is_found_again(screen, machine):
     worker, file = machine.downloaded("restarted")
     run(built("pictor-agent"), "import", file, "--config", machine.config)
     agent = machine.start_agent()
-    first = until("the agent's link", 60, machine.link)
+    first = link_in(machine.data, agent)
     app = screen.start_app(*machine.flags)
     app.window("Rendering · restarted")
     agent.stop()
-    machine.start_agent()
-    second = until("the agent's new link", 60, machine.link)
+    second = link_in(machine.data, machine.start_agent(), before=first)
     assert second["key"] != first["key"]
     port = int(second["address"].rsplit(":")[1])
-    until("its page's stream", 30, lambda: app.page_connections(port) > 0)
-    until("the tray knows", 30, lambda: "Pause" in app.tray_menu())
+    until("its page's stream", lambda: app.page_connections(port) > 0)
+    until("the tray knows", lambda: "Pause" in app.tray_menu())
     app.choose("Quit (the agent keeps running)")
     assert app.ended()[0] == 0
     machine.is_status(worker, "idle")
@@ -161,7 +161,7 @@ def test_it_starts_the_agent_and_ends_with_it(screen, machine):
     worker, file = machine.downloaded("own")
     # Two at once: one agent, one window.
     apps = [screen.start_app(*machine.flags, file) for _ in range(2)]
-    until("one of them hands over", 60, lambda: any(app.process.child.poll() == 0 for app in apps))
+    until("one of them hands over", lambda: any(app.process.child.poll() == 0 for app in apps))
     [app] = [app for app in apps if app.process.child.poll() is None]
     app.window("Rendering · own")
     machine.is_status(worker, "idle")
@@ -184,14 +184,12 @@ def test_an_opened_file_is_asked_about_where_the_machine_is_a_worker(screen, mac
     app.window("Rendering · first")
 
     assert screen.start_app(*machine.flags, other).ended()[0] == 0
-    app.dialog().activate()
-    screen.press("Escape")
-    until("the question is gone", 20, lambda: len(app.windows()) == 1)
+    app.answer("Escape")
+    assert len(app.windows()) == 1
     assert "first" in machine.config.read_text()
 
     assert screen.start_app(*machine.flags, other).ended()[0] == 0
-    app.dialog().activate()
-    screen.press("alt+i")
+    app.answer("alt+i")
     app.window("Rendering · second")
     machine.is_status(second, "idle")
     assert machine.is_status(first, "offline")["offline_reason"] == "stopped"
@@ -208,14 +206,12 @@ def test_without_a_tray_it_does_not_vanish(bare_screen, machine, worker):
     window = app.window("Rendering")
 
     window.close()
-    app.dialog().activate()
-    bare_screen.press("alt+m")
-    until("it is minimised", 20, window.is_minimised)
+    app.answer("alt+m")
+    until("it is minimised", window.is_minimised)
     machine.is_status(made, "idle")
     window.activate()
     window.close()
-    app.dialog().activate()
-    bare_screen.press("alt+q")
+    app.answer("alt+q")
     assert app.ended()[0] == 0
     assert machine.is_status(made, "offline")["offline_reason"] == "stopped"
 
@@ -235,14 +231,14 @@ def test_without_a_screen_the_link_is_told(screen, worker):
 def test_the_browser_is_opened_in_its_place(screen, worker):
     before = screen.visited()
     assert screen.start_app(*flags(worker), "--browser").ended()[0] == 0
-    until("the browser", 20, lambda: screen.visited()[len(before):] == [worker.entrance()])
+    until("the browser", lambda: screen.visited()[len(before):] == [worker.entrance()])
 
 
 def test_the_console_opens_in_the_browser_and_not_in_the_window(screen, worker):
     before = screen.visited()
     app = screen.start_app(*flags(worker))
     window = app.window("Rendering")
-    until("the page is drawn", 30, lambda: BRAND in colours(screen.picture(window)))
+    until("the page is drawn", lambda: BRAND in colours(screen.picture(window)))
     screen.click(window, *SETTINGS_TAB)
     window = app.window("Settings")
 
@@ -254,8 +250,8 @@ def test_the_console_opens_in_the_browser_and_not_in_the_window(screen, worker):
         places = ((x, y) for y in range(BELOW_TABS, picture.height) for x in range(picture.width))
         return next((place for place in places if picture.getpixel(place) == RESUME), None)
 
-    screen.click(window, *until("a link to the console", 30, link))
-    url = until("the browser", 30, lambda: screen.visited()[len(before):])
+    screen.click(window, *until("a link to the console", link))
+    url = until("the browser", lambda: screen.visited()[len(before):])
     assert url == [f"{worker.network.url}/account"]
     assert app.window("Settings")
 
@@ -266,9 +262,8 @@ def test_a_machine_without_a_config_file_begins_with_its_first_run(screen, machi
     nonsense = machine.network.folder / "pictor-worker-nonsense.toml"
     nonsense.write_text("registry = 1\n")
     assert screen.start_app(*machine.flags, nonsense).ended()[0] == 0
-    app.dialog().activate()
-    screen.press("Escape")
-    until("it is gone", 20, lambda: len(app.windows()) == 1)
+    app.answer("Escape")
+    assert len(app.windows()) == 1
 
     worker, file = machine.downloaded("newcomer")
     assert screen.start_app(*machine.flags, file).ended()[0] == 0

@@ -3,8 +3,10 @@
 import http.client
 import json
 
+import browser
 from network import Network, fake_gpus
-from processes import built, run, until
+from processes import built, run
+from waiting import PATIENCE_SECONDS, until
 
 
 def file_of(network, provider, name):
@@ -13,6 +15,24 @@ def file_of(network, provider, name):
     file = network.download(provider, worker)
     file.write_text(file.read_text() + '\n[blender]\ndevice = "cpu"\n')
     return worker, file
+
+
+def link_in(data, agent, before=None):
+    """How local programs find the app of an agent with this data folder; of its new start, where one was known before."""
+    file = data / "app.json"
+
+    def look():
+        agent.is_running()
+        link = json.loads(file.read_text()) if file.exists() else None
+        return link != before and link
+
+    return until("the app's link", look)
+
+
+def save(page, label, value):
+    """Sends one setting; the page is then the answer to that."""
+    page.get_by_label(label, exact=True).fill(value)
+    browser.go(page.get_by_role("button", name=f"Save: {label}"))
 
 
 class Worker:
@@ -30,7 +50,7 @@ class Worker:
             downloaded = self.network.download(self.provider, self.made)
             settings = fake_gpus(self.network.folder / "gpus", gpus) if gpus else ""
             self.agent = self.network.start_agent(name, downloaded, settings, "gpu" if gpus else "cpu")
-            self.link = until("the app's link", 30, self._link)
+            self.link = link_in(self.data, self.agent)
             self.url = f"http://{self.link['address']}"
             self.network.is_status(self.provider, self.made, "idle")
         except BaseException:
@@ -40,11 +60,6 @@ class Worker:
     def stop(self):
         self.network.stop()
 
-    def _link(self):
-        self.agent.is_running()
-        file = self.data / "app.json"
-        return file.exists() and json.loads(file.read_text())
-
     def entrance(self):
         """What a browser opens."""
         return f"{self.url}/?key={self.link['key']}"
@@ -52,7 +67,7 @@ class Worker:
     def call(self, method, path, headers=None, body=None):
         """One request with exactly these headers; status, headers and body."""
         host, port = self.link["address"].rsplit(":", 1)
-        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
         try:
             connection.putrequest(method, path, skip_host=True)
             sent = {"Host": self.link["address"]} | (headers or {})

@@ -6,11 +6,10 @@ from urllib.parse import urlencode
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
+from waiting import PATIENCE_MILLISECONDS
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-# How long a step may take on a machine that also renders.
-STEP_MILLISECONDS = 20_000
 
 
 @contextmanager
@@ -34,7 +33,7 @@ class Visit:
             base_url=network.url, color_scheme=scheme, viewport=viewport, locale="en-GB",
             timezone_id="Europe/Berlin", reduced_motion="reduce", **options,
         )
-        self.context.set_default_timeout(STEP_MILLISECONDS)
+        self.context.set_default_timeout(PATIENCE_MILLISECONDS)
         self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=network.url)
         self.errors = []
         self.page = self.new_page()
@@ -53,7 +52,7 @@ class Visit:
         """On the page where people do it."""
         self.page.goto(f"/login?{urlencode({'next': page})}")
         self.page.get_by_label("Access token").fill(account.token)
-        self.page.get_by_role("button", name="Sign in", exact=True).click()
+        go(self.page.get_by_role("button", name="Sign in", exact=True))
         self.page.wait_for_url(lambda url: "/login" not in url)
         return self.page
 
@@ -64,6 +63,13 @@ class Visit:
     def close(self):
         self.context.close()
         assert self.errors == [], self.errors
+
+
+def go(locator):
+    """Presses what leads to another page or sends a form, and waits for the whole of that page: what is typed or read
+    at once would still be the old one's."""
+    with locator.page.expect_navigation():
+        locator.click()
 
 
 def faults(page):

@@ -5,7 +5,7 @@ import tomllib
 import uuid
 
 from network import Network, fake_gpus, quick_scene
-from processes import until
+from waiting import until
 
 # What breaks out of an attribute and runs, where it is not escaped; without the two signs that no name may have.
 MARKUP = "\"'><img src=x onerror=pwned=1>"
@@ -89,7 +89,7 @@ class Filled:
         self.failed = RawWorker(network, self.ada, self.raw).fail_a_task(MARKUP)
         attempts = network.ask(self.ada, "GET", "/v1/attempts")["items"]
         self.completed = next(row["id"] for row in attempts if row["status"] == "completed")
-        until("the completed task is paid", 20, lambda: network.ask(self.ada, "GET", "/v1/earnings")["earnings_micros"] > 0)
+        until("the completed task is paid", lambda: network.ask(self.ada, "GET", "/v1/earnings")["earnings_micros"] > 0)
         sent = {"account_id": self.ada.id, "amount_micros": 20_000, "reference": MARKUP}
         webhook = {"kind": "webhook", "url": "https://example.org/hook"}
         self.channel = network.ask(self.ada, "POST", "/v1/notifications/channels", webhook)["id"]

@@ -10,7 +10,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import REPOSITORY, Process, built, free_port, run, until
+from processes import REPOSITORY, Process, built, free_port, run
+from waiting import PATIENCE_SECONDS, until
 
 WALLET = "0x52908400098527886E0F7030069857D2E4169EE7"
 
@@ -45,7 +46,7 @@ class Network:
             "--heartbeat-seconds", "1", *serve_options,
         )
         try:
-            until("the registry is ready", 60, self._is_ready)
+            until("the registry is ready", self._is_ready)
         except BaseException:
             self.stop()
             raise
@@ -85,7 +86,7 @@ class Network:
         if isinstance(body, dict | list):
             headers["content-type"] = "application/json"
             body = json.dumps(body)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -130,10 +131,10 @@ class Network:
         self.agents.remove(agent)
         agent.stop()
 
-    def is_status(self, provider, worker, status, seconds=60):
+    def is_status(self, provider, worker, status):
         path = f"/v1/workers/{worker['id']}"
         return until(
-            f"{worker['name']} is {status}", seconds,
+            f"{worker['name']} is {status}",
             lambda: (now := self.ask(provider, "GET", path))["status"] == status and now,
         )
 
@@ -145,10 +146,10 @@ class Network:
         )
         return json.loads(printed)["id"]
 
-    def job_is(self, creator, job_id, status, seconds=120):
+    def job_is(self, creator, job_id, status):
         path = f"/v1/jobs/{job_id}"
         return until(
-            f"the job is {status}", seconds,
+            f"the job is {status}",
             lambda: (now := self.ask(creator, "GET", path))["status"] == status and now,
         )
 
@@ -172,7 +173,7 @@ def made_scene(script, name, *options):
     if not path.exists():
         run(
             "blender", "-b", "--factory-startup", "--python-exit-code", "1", "--python", REPOSITORY / script,
-            "--", unfinished, *options, seconds=120,
+            "--", unfinished, *options,
         )
         unfinished.rename(path)
     return path

@@ -14,7 +14,8 @@ from browser import DESKTOP, PHONE, Visit, chromium
 from filled import RawWorker
 from network import Network, fake_gpus, quick_scene, sample_scene, slow_scene
 from PIL import Image
-from processes import REPOSITORY, until
+from processes import REPOSITORY
+from waiting import until
 
 # A picture is as long as its page, up to this many pixels.
 HEIGHT_MAX = {"desktop": 1800, "phone": 1700}
@@ -109,7 +110,7 @@ class Shown:
             utilization_percent="{ gpu = 2, memory = 1, encoder = 0, decoder = 0 }", throttle_reasons="0x1",
         )
         for worker in (self.server, self.desktop, self.studio):
-            network.is_status(self.ada, worker, "idle", 120)
+            network.is_status(self.ada, worker, "idle")
         network.ask(self.ada, "PATCH", f"/v1/workers/{self.studio['id']}", {"desired": "paused"})
         self.failing = network.worker(self.ada, "old-laptop", tags=["office"])
         self.fresh = network.worker(self.ada, "new-machine")
@@ -119,16 +120,16 @@ class Shown:
     def _work(self, network):
         sample = sample_scene()
         self.done = network.submit(self.cleo, sample, "--frames", "1-10", "--cost", "0.05", name="Opening titles")
-        network.job_is(self.cleo, self.done, "completed", 240)
+        network.job_is(self.cleo, self.done, "completed")
         broken = network.submit(self.cleo, quick_scene(), "--frames", "1-4", "--cost", "0.02", name="Test render")
-        network.job_is(self.cleo, broken, "completed", 120)
+        network.job_is(self.cleo, broken, "completed")
         self.running = network.submit(self.cleo, slow_scene(), "--frames", "1-200", "--cost", "0.05", name="The long walk")
 
         def progress():
             task = network.ask(self.ada, "GET", f"/v1/workers/{self.server['id']}")["task"]
             return task and task["progress_ratio"]
 
-        until("the server has rendered half of a frame", 60, lambda: (progress() or 0) > 0.3)
+        until("the server has rendered half of a frame", lambda: (progress() or 0) > 0.3)
         laptop = RawWorker(network, self.ada, self.failing)
         laptop.fail_a_task("Blender needed more memory than this machine has", **LAPTOP)
         for amount, status in [(100_000, "sent"), (60_000, None)]:

@@ -1,13 +1,16 @@
-"""Real programs: started with a log, stopped with everything they started; and waiting for what they do."""
+"""Real programs: started with a log, stopped with everything they started."""
 
 import os
+import random
 import socket
 import subprocess
-import time
 from pathlib import Path
 
+from waiting import PATIENCE_SECONDS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-GRACE_SECONDS = 20
+# An agent gives its task back, and a browser's page is closed, before more is done about them.
+GRACE_SECONDS = 60
 LOG_TAIL_LINES = 40
 
 
@@ -17,20 +20,14 @@ def built(name):
     return path
 
 
-def until(what, seconds, look):
-    """Looks again and again until it sees something, and returns that."""
-    deadline = time.monotonic() + seconds
-    while True:
-        seen = look()
-        if seen:
-            return seen
-        assert time.monotonic() < deadline, f"gave up after {seconds} s: {what}"
-        time.sleep(0.05)
-
-
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """Below those that the system gives to connections and to whoever asks for any: nobody takes it before it is used."""
+    while True:
+        try:
+            with socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as listener:
+                return listener.getsockname()[1]
+        except OSError:
+            continue
 
 
 def environment():
@@ -39,7 +36,7 @@ def environment():
     return kept | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "LC_ALL": "C.UTF-8"}
 
 
-def run(*command, seconds=60, **more_environment):
+def run(*command, **more_environment):
     """Runs a command to its end; what it printed."""
     done = subprocess.run(
         [str(word) for word in command],
@@ -47,7 +44,7 @@ def run(*command, seconds=60, **more_environment):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -1,6 +1,8 @@
 """Who is signed in: the cookie, the way in and the way out."""
 
 import pytest
+from browser import go
+from playwright.sync_api import expect
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def test_a_copied_cookie_dies_with_the_session(visit, provider):
     thief.page.goto("/summary")
     assert path(thief.page) == "/summary", "the copy works while its owner is signed in, so its end means something"
 
-    visitor.page.get_by_role("button", name="Sign out").click()
+    go(visitor.page.get_by_role("button", name="Sign out"))
     visitor.page.wait_for_url("**/login")
     thief.page.goto("/summary")
     assert path(thief.page) == "/login"
@@ -50,10 +52,10 @@ def test_a_wrong_token_is_refused_where_it_was_typed(visit):
     page.goto("/login")
     field = page.get_by_label("Access token")
     field.fill("pictor_" + "0" * 43)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    go(page.get_by_role("button", name="Sign in", exact=True))
     page.locator("[aria-invalid=true]").wait_for()
     described_by = field.get_attribute("aria-describedby")
-    assert "no account has this access token" in page.locator(f"#{described_by}").inner_text().lower()
+    expect(page.locator(f"#{described_by}")).to_contain_text("no account has this access token", ignore_case=True)
 
 
 def test_signing_in_leads_to_the_page_that_was_asked_for(visit, provider):
@@ -62,7 +64,7 @@ def test_signing_in_leads_to_the_page_that_was_asked_for(visit, provider):
     page.goto("/summary?range=7d")
     assert path(page) == "/login"
     page.get_by_label("Access token").fill(provider.token)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    go(page.get_by_role("button", name="Sign in", exact=True))
     page.wait_for_url("**/summary?range=7d")
 
 
