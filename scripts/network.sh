@@ -14,7 +14,7 @@ cargo_says() { cargo metadata --format-version 1 --no-deps --locked | jq -re "$1
 api() {
     local account=$1 method=$2 path=$3
     shift 3
-    curl --silent --show-error --fail-with-body --max-time 20 -X "$method" \
+    curl --silent --show-error --fail-with-body --max-time 60 -X "$method" \
         -H @<(printf 'Authorization: Bearer %s\n' "$(<"$tokens/$account.token")") "$@" "$registry_url$path"
 }
 

@@ -67,6 +67,10 @@ check_services() {
     done
 }
 
+# How long tests wait for anything before that is a failure. A machine that is busy with other things may need most of it.
+# shellcheck disable=SC2034  # for those who source this
+readonly patience=240
+
 # wait_until SECONDS LOG WHAT COMMAND…: polls until the command succeeds; fails naming WHAT after SECONDS.
 wait_until() {
     local deadline=$((SECONDS + $1)) log=$2 what=$3
