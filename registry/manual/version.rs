@@ -12,12 +12,13 @@ use std::{
 };
 
 /// From the folder of the program's own Cargo.toml.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "Cargo.toml",
     "src",
     "migrations",
     "../Cargo.lock",
     "../Cargo.toml",
+    "../registry/look/src",
     "../registry/manual",
     "../registry/protocol/src",
     "../registry/telemetry/src",

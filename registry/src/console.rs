@@ -23,7 +23,6 @@ mod setup;
 mod statistics;
 mod summary;
 mod test_render;
-pub mod text;
 mod visitor;
 mod workers;
 
@@ -37,7 +36,7 @@ use crate::App;
 
 pub use form::{Form, NoFields};
 pub use frame::unknown;
-pub use live::{Parts, live};
+pub use live::live;
 pub use page::{Page, render};
 pub use visitor::{Visitor, said};
 

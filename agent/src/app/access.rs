@@ -13,7 +13,7 @@ use axum::{
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use url::{Host, Url, form_urlencoded};
 
-use super::page::{Page, html};
+use super::page::Page;
 use crate::secret;
 
 /// Nothing from elsewhere, and no script or style but ours.
@@ -33,7 +33,6 @@ pub(super) struct Access {
 #[derive(Template)]
 #[template(path = "app/refused.html")]
 struct Refused {
-    page: Page,
     explanation: &'static str,
     /// Whether a new link would help.
     wants_key: bool,
@@ -134,7 +133,7 @@ fn enter(access: &Access, key: &str, path: &str) -> Response {
 }
 
 fn refuse(status: StatusCode, explanation: &'static str, wants_key: bool) -> Response {
-    (status, html(&Refused { page: Page::bare("Not opened"), explanation, wants_key })).into_response()
+    (status, Page::bare("Not opened").show(&Refused { explanation, wants_key })).into_response()
 }
 
 fn secure(mut response: Response) -> Response {

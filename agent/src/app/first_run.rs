@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
+use pictor_look::{Said, live::Parts};
 use serde::Deserialize;
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
@@ -27,8 +28,8 @@ use super::{
     access::{self, Access},
     checkup::{Checkup, RenderState, Seen},
     link::Link,
-    live::{self, Parts},
-    page::{self, Page, Said, html},
+    live,
+    page::{self, Page},
 };
 use crate::{
     health::Status as Grade,
@@ -41,7 +42,6 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Template)]
 #[template(path = "app/first_run.html")]
 struct FirstRunPage {
-    page: Page,
     seen: Seen,
     config: PathBuf,
 }
@@ -59,8 +59,8 @@ impl FirstRunPage {
 }
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
-    let page = Page::tab("First run", app.worker_name());
-    html(&FirstRunPage { page, seen: app.checkup.seen(), config: app.config.path.clone() })
+    let page = Page::tab("First run", app.worker_name()).live("/first-run/live");
+    page.show(&FirstRunPage { seen: app.checkup.seen(), config: app.config.path.clone() })
 }
 
 pub(super) async fn live(app: State<Arc<App>>) -> Response {
@@ -100,7 +100,6 @@ struct Setup {
 #[derive(Template)]
 #[template(path = "app/set_up.html")]
 struct SetUpPage {
-    page: Page,
     destination: PathBuf,
     text: String,
     enrolment: String,
@@ -111,9 +110,7 @@ struct SetUpPage {
 
 #[derive(Template)]
 #[template(path = "app/set_up_done.html")]
-struct DonePage {
-    page: Page,
-}
+struct DonePage;
 
 #[derive(Deserialize)]
 struct Given {
@@ -160,14 +157,18 @@ pub async fn serve(
     Ok(())
 }
 
+/// The page of a machine that is no worker yet.
+fn set_up() -> Page {
+    Page::bare("First run")
+}
+
 async fn ask(State(setup): State<Arc<Setup>>) -> Response {
-    html(&SetUpPage::new(&setup, Given { text: String::new(), enrolment: String::new() }))
+    set_up().show(&SetUpPage::new(&setup, Given { text: String::new(), enrolment: String::new() }))
 }
 
 impl SetUpPage {
     fn new(setup: &Setup, given: Given) -> SetUpPage {
         SetUpPage {
-            page: Page::bare("First run"),
             destination: setup.destination.clone(),
             text: given.text,
             enrolment: given.enrolment,
@@ -211,19 +212,19 @@ async fn import_once(setup: Arc<Setup>, given: Given) -> Response {
                     left_out.join(", ")
                 ));
             }
-            let page = Page { said: Some(Said { text, is_good: true }), ..Page::bare("First run") };
+            let page = Page { said: Some(Said { text, is_good: true }), ..set_up() };
             // What keeps the connection would keep this page's server.
-            ([(header::CONNECTION, "close")], html(&DonePage { page })).into_response()
+            ([(header::CONNECTION, "close")], page.show(&DonePage)).into_response()
         }
         Err(error) => {
-            let mut page = SetUpPage::new(&setup, given);
+            let mut content = SetUpPage::new(&setup, given);
             let error = Some(format!("{error:#}"));
             if is_enrolment {
-                page.enrolment_error = error;
+                content.enrolment_error = error;
             } else {
-                page.file_error = error;
+                content.file_error = error;
             }
-            (StatusCode::UNPROCESSABLE_ENTITY, html(&page)).into_response()
+            (StatusCode::UNPROCESSABLE_ENTITY, set_up().show(&content)).into_response()
         }
     }
 }

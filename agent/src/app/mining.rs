@@ -8,20 +8,18 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use pictor_look::{Said, live::Parts, text};
 
 use super::{
-    App,
-    live::{self, Parts},
-    page::{Page, Said, html},
+    App, live,
+    page::Page,
     settings::{self, Change, Fields},
-    status::clock,
 };
 use crate::idle::{GPU_INDEX, State as Standing, View};
 
 #[derive(Template)]
 #[template(path = "app/mining.html")]
 struct MiningPage {
-    page: Page,
     fields: Fields,
     views: Vec<View>,
 }
@@ -78,7 +76,7 @@ impl SlotsPart<'_> {
     }
 
     fn ran(&self, view: &View) -> String {
-        clock(Some(view.running_seconds))
+        text::clock(&Some(view.running_seconds))
     }
 }
 
@@ -97,8 +95,8 @@ pub(super) async fn change(State(app): State<Arc<App>>, Form(change): Form<Chang
 }
 
 fn page(app: &App, fields: Fields, said: Option<Said>) -> Response {
-    let page = Page { said, ..Page::tab("Mining", app.worker_name()) };
-    (fields.status(), html(&MiningPage { page, fields, views: app.idle.views() })).into_response()
+    let page = Page { said, ..Page::tab("Mining", app.worker_name()).live("/mining/live") };
+    (fields.status(), page.show(&MiningPage { fields, views: app.idle.views() })).into_response()
 }
 
 pub(super) async fn live(app: State<Arc<App>>) -> Response {

@@ -9,13 +9,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
+use pictor_look::live::Parts;
 use pictor_protocol::{DesiredState, SlotStatus};
 use serde::Deserialize;
 
 use super::{
-    App,
-    live::{self, Parts},
-    page::{Page, html},
+    App, live,
+    page::Page,
     status::{Slot, Status},
 };
 use crate::health::Status as Grade;
@@ -23,7 +23,6 @@ use crate::health::Status as Grade;
 #[derive(Template)]
 #[template(path = "app/rendering.html")]
 struct RenderingPage {
-    page: Page,
     status: Status,
 }
 
@@ -52,7 +51,8 @@ impl RenderingPage {
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let status = app.status();
-    html(&RenderingPage { page: Page::tab("Rendering", status.worker_name.clone()), status })
+    let page = Page::tab("Rendering", status.worker_name.clone()).live("/live");
+    page.show(&RenderingPage { status })
 }
 
 pub(super) async fn live(app: State<Arc<App>>) -> Response {

@@ -10,14 +10,11 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use jiff::{Timestamp, tz::TimeZone};
-use pictor_protocol::BlenderInstall;
+use pictor_look::{Said, live::Parts, text::Moment};
+use pictor_protocol::{BlenderInstall, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    App,
-    live::{self, Parts},
-    page::{Page, Said, html},
-};
+use super::{App, live, page::Page};
 use crate::{
     settings::{Applied, Current, Setting, SettingError},
     update::{self, Phase},
@@ -26,7 +23,6 @@ use crate::{
 #[derive(Template)]
 #[template(path = "app/settings.html")]
 struct SettingsPage {
-    page: Page,
     fields: Fields,
     console: String,
     blender: Vec<BlenderInstall>,
@@ -57,8 +53,9 @@ impl UpdatePart<'_> {
     }
 
     /// In this machine's zone.
-    fn local(&self, at: &Timestamp) -> String {
-        at.to_zoned(TimeZone::system()).strftime("%-d %b %Y %H:%M").to_string()
+    fn time(&self, at: &Timestamp) -> Moment {
+        let millis = |at: &Timestamp| UnixMillis(at.as_millisecond());
+        Moment::at(millis(at), millis(&Timestamp::now()), &TimeZone::system())
     }
 }
 
@@ -198,11 +195,11 @@ fn said(Applied { restart, .. }: &Applied) -> String {
 
 fn page(app: &App, fields: Fields, said: Option<Said>) -> Response {
     let status = fields.status();
-    let page = Page { said, ..Page::tab("Settings", app.worker_name()) };
+    let page = Page { said, ..Page::tab("Settings", app.worker_name()).live("/settings/live") };
     let console = app.config.identity.0.registry.to_string();
     let blender = app.readiness.probed().blender;
     let update = app.updates.status();
-    (status, html(&SettingsPage { page, fields, console, blender, update })).into_response()
+    (status, page.show(&SettingsPage { fields, console, blender, update })).into_response()
 }
 
 impl Fields {
@@ -215,14 +212,12 @@ impl Fields {
 pub(super) fn unreadable(app: &App, error: String) -> Response {
     let page =
         Page { said: Some(Said { text: error, is_good: false }), ..Page::tab("Settings", app.worker_name()) };
-    (StatusCode::INTERNAL_SERVER_ERROR, html(&BrokenPage { page })).into_response()
+    (StatusCode::INTERNAL_SERVER_ERROR, page.show(&BrokenPage)).into_response()
 }
 
 #[derive(Template)]
 #[template(path = "app/settings_broken.html")]
-struct BrokenPage {
-    page: Page,
-}
+struct BrokenPage;
 
 pub(super) async fn live(app: State<Arc<App>>) -> Response {
     live::live(app, false, parts)

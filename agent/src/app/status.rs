@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
-use pictor_protocol::{DesiredState, SlotReason, SlotStatus};
+use pictor_look::text;
+use pictor_protocol::{DesiredState, Earned, SlotReason, SlotStatus};
 use serde::{Deserialize, Serialize};
 
 use super::{App, history};
@@ -37,8 +38,8 @@ pub struct Status {
     pub memory_used_bytes: Option<u64>,
     pub memory_total_bytes: Option<u64>,
     /// Of this worker, all time.
-    pub earnings: Option<String>,
-    pub points: Option<i64>,
+    #[serde(flatten)]
+    pub earned: Option<Earned>,
     pub slots: Vec<Slot>,
     /// SVG path data.
     #[serde(skip)]
@@ -92,11 +93,24 @@ impl Status {
 
     /// Of the whole processor, which serves all slots.
     pub fn cpu(&self) -> String {
-        percent(self.cpu_utilization_ratio)
+        text::percent_or_unknown(&self.cpu_utilization_ratio)
     }
 
     pub fn memory(&self) -> String {
-        used_of(self.memory_used_bytes, self.memory_total_bytes)
+        text::part_of(&self.memory_used_bytes, &self.memory_total_bytes)
+    }
+
+    pub fn earnings(&self) -> String {
+        let earned = self.earned.as_ref();
+        earned.map_or_else(
+            || text::UNKNOWN.to_owned(),
+            |earned| text::money(&earned.earnings_micros, &earned.currency),
+        )
+    }
+
+    pub fn points(&self) -> String {
+        let earned = self.earned.as_ref();
+        earned.map_or_else(|| text::UNKNOWN.to_owned(), |earned| text::thousands(earned.points))
     }
 }
 
@@ -105,7 +119,6 @@ impl App {
     pub(super) fn status(&self) -> Status {
         let connection = self.connection.borrow().clone();
         let host = self.host.borrow().clone();
-        let earned = self.earned.borrow().clone();
         let slots = self.slot_views(host.as_ref().and_then(|host| host.cpu_name.as_deref()));
         let (status, reasons) = self.overall(&slots);
         Status {
@@ -134,8 +147,7 @@ impl App {
             cpu_utilization_ratio: host.as_ref().and_then(|host| host.cpu_utilization_ratio),
             memory_used_bytes: host.as_ref().map(|host| host.memory_used_bytes),
             memory_total_bytes: host.as_ref().map(|host| host.memory_total_bytes),
-            earnings: earned.as_ref().map(|earned| format!("{} {}", earned.earnings_micros, earned.currency)),
-            points: earned.map(|earned| earned.points),
+            earned: self.earned.borrow().clone(),
             slots,
             cpu_graph: history::path(&self.history.cpu()),
         }
@@ -234,14 +246,14 @@ impl Gpu {
     }
 
     pub fn utilization(&self) -> String {
-        percent(self.utilization_ratio)
+        text::percent_or_unknown(&self.utilization_ratio)
     }
 
     /// Its memory, its temperature and its power, as far as they are known.
     pub fn readings(&self) -> String {
-        let memory = used_of(self.memory_used_bytes, self.memory_total_bytes);
-        let celsius = self.temperature_celsius.map(|celsius| format!("{celsius:.0} °C"));
-        let watts = self.power_watts.map(|watts| format!("{watts:.0} W"));
+        let memory = text::part_of(&self.memory_used_bytes, &self.memory_total_bytes);
+        let celsius = self.temperature_celsius.as_ref().map(text::celsius);
+        let watts = self.power_watts.as_ref().map(text::watts);
         [Some(memory), celsius, watts].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
@@ -263,64 +275,29 @@ impl Task {
     }
 
     pub fn done(&self) -> String {
-        percent(Some(self.progress_ratio))
+        text::percent(&self.progress_ratio)
     }
 
     pub fn elapsed(&self) -> String {
-        clock(Some(self.elapsed_seconds))
+        text::clock(&Some(self.elapsed_seconds))
     }
 
     pub fn remaining(&self) -> String {
-        clock(self.remaining_seconds)
+        text::clock(&self.remaining_seconds)
     }
 
     /// In this machine's zone.
     pub fn completes(&self) -> String {
         self.completes_at.map_or_else(
-            || UNKNOWN.to_owned(),
+            || text::UNKNOWN.to_owned(),
             |at| at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string(),
         )
-    }
-}
-
-/// What is not known.
-const UNKNOWN: &str = "–";
-
-fn percent(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| UNKNOWN.to_owned(), |ratio| format!("{:.0} %", ratio * 100.0))
-}
-
-/// Hours, minutes and seconds.
-pub(super) fn clock(seconds: Option<f64>) -> String {
-    let Some(Ok(whole)) = seconds.map(Duration::try_from_secs_f64) else { return UNKNOWN.to_owned() };
-    let whole = whole.as_secs();
-    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
-}
-
-/// Of memory.
-fn used_of(used: Option<u64>, total: Option<u64>) -> String {
-    // In GiB, sizes of memory are small numbers.
-    #[allow(clippy::cast_precision_loss)]
-    let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    match (used, total) {
-        (Some(used), Some(total)) => format!("{:.1} of {:.1} GiB", gibibytes(used), gibibytes(total)),
-        _ => UNKNOWN.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_read_well() {
-        assert_eq!(clock(Some(59.9)), "0:59");
-        assert_eq!(clock(Some(3_725.0)), "1:02:05");
-        assert_eq!((clock(None), clock(Some(-1.0))), (UNKNOWN.to_owned(), UNKNOWN.to_owned()));
-        assert_eq!((percent(Some(0.426)), percent(None)), ("43 %".to_owned(), UNKNOWN.to_owned()));
-        assert_eq!(used_of(Some(3 << 29), Some(8 << 30)), "1.5 of 8.0 GiB");
-    }
 
     #[test]
     fn reasons_are_sentences() {

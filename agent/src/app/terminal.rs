@@ -88,8 +88,8 @@ fn screen(status: &Status, link: &Link) -> String {
     line(format_args!("registry   {} {}", status.registry, status.connection));
     line(format_args!(
         "earned     {}, {} points; wallet {}",
-        status.earnings.as_deref().unwrap_or("–"),
-        status.points.map_or_else(|| "–".to_owned(), |points| points.to_string()),
+        status.earnings(),
+        status.points(),
         status.wallet_address.as_deref().unwrap_or("none yet")
     ));
     line(format_args!("CPU        {}, memory {}", status.cpu(), status.memory()));

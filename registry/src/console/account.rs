@@ -10,9 +10,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use jiff::tz;
+use pictor_look::text;
 use pictor_protocol::{Identity, Me, Role, Scope, Session, Token, TokenId, UnixMillis};
 
-use super::{Page, Visitor, render, text};
+use super::{Page, Visitor};
 use crate::App;
 use crate::accounts::{self, store::WorkerToken};
 use crate::error::Result;
@@ -34,8 +35,8 @@ pub(super) fn routes() -> Router<App> {
 
 #[derive(Template)]
 #[template(path = "console/account.html")]
-struct AccountPage {
-    page: Page,
+struct AccountPage<'a> {
+    page: &'a Page,
     me: Me,
     /// Whether this session may change things.
     may_act: bool,
@@ -63,7 +64,7 @@ pub(super) struct Entry {
     pub(super) scope: Option<Scope>,
 }
 
-impl AccountPage {
+impl AccountPage<'_> {
     fn refusal(&self, field: &str) -> Option<&str> {
         self.entry.refusal.as_ref().filter(|(at, _)| *at == field).map(|(_, text)| text.as_str())
     }
@@ -107,8 +108,9 @@ pub(super) async fn show(app: &App, visitor: &Visitor, entry: Entry) -> Result<R
         accounts::store::worker_tokens(&mut conn, caller.account_id, WORKERS_SHOWN).await?;
     let tokens = accounts::store::tokens(&mut conn, caller.account_id).await?;
     drop(conn);
-    let page = AccountPage {
-        page: Page::new(app, visitor, "Account"),
+    let page = Page::new(app, visitor, "Account");
+    let content = AccountPage {
+        page: &page,
         may_act: caller.is_full(),
         is_fresh: visitor.session.is_fresh(app.clock.now()),
         session: visitor.session.clone(),
@@ -122,7 +124,7 @@ pub(super) async fn show(app: &App, visitor: &Visitor, entry: Entry) -> Result<R
         provider: app.oidc.as_ref().map(|provider| provider.name().to_owned()),
         entry,
     };
-    Ok(render(&page)?.into_response())
+    Ok(page.show(&content)?.into_response())
 }
 
 /// The zones of places; the one in use stays in the list, whatever it is.

@@ -9,10 +9,11 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use pictor_look::text;
 use pictor_protocol::{Account, AccountId, NetworkOverview, Role, TaskStatus};
 use serde::Deserialize;
 
-use super::{Page, Visitor, render, text};
+use super::{Page, Visitor};
 use crate::App;
 use crate::error::{Error, Result};
 use crate::{accounts, network};
@@ -31,13 +32,13 @@ pub(super) fn routes() -> Router<App> {
 
 #[derive(Template)]
 #[template(path = "console/admin/overview.html")]
-struct OverviewPage {
-    page: Page,
+struct OverviewPage<'a> {
+    page: &'a Page,
     tab: &'static str,
     network: NetworkOverview,
 }
 
-impl OverviewPage {
+impl OverviewPage<'_> {
     fn workers(&self) -> String {
         text::thousands(self.network.workers.values().sum())
     }
@@ -58,13 +59,13 @@ fn figure(count: &i64) -> String {
 async fn overview(State(app): State<App>, visitor: Visitor) -> Result<Html<String>> {
     visitor.with_role(Role::Operator)?;
     let page = Page::new(&app, &visitor, "Operator");
-    render(&OverviewPage { page, tab: "overview", network: network::overview(&app).await? })
+    page.show(&OverviewPage { page: &page, tab: "overview", network: network::overview(&app).await? })
 }
 
 #[derive(Template)]
 #[template(path = "console/admin/accounts.html")]
-struct AccountsPage {
-    page: Page,
+struct AccountsPage<'a> {
+    page: &'a Page,
     tab: &'static str,
     accounts: Vec<Account>,
     next: Option<String>,
@@ -88,12 +89,13 @@ async fn account_list(
         text => Some(text.parse().map_err(|_| Error::NotFound("page of the list"))?),
     };
     let list = accounts::page(&app, after, ROWS).await?;
-    let page = AccountsPage {
-        page: Page::new(&app, &visitor, "Accounts"),
+    let page = Page::new(&app, &visitor, "Accounts");
+    let content = AccountsPage {
+        page: &page,
         tab: "accounts",
         accounts: list.items,
         next: list.next_cursor,
         is_first: after.is_none(),
     };
-    Ok(render(&page)?.into_response())
+    Ok(page.show(&content)?.into_response())
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 
 /// The style sheets, in the order in which they apply.
 const STYLES: &[&str] = &[
-    include_str!("console.css"),
+    pictor_look::STYLE,
     include_str!("workers.css"),
     include_str!("chart.css"),
     include_str!("setup.css"),
@@ -22,12 +22,12 @@ const STYLES: &[&str] = &[
     include_str!("notifications.css"),
     include_str!("admin.css"),
 ];
-const SCRIPTS: &[&str] = &[include_str!("console.js"), include_str!("jobs.js")];
-const ICON: &str = include_str!("icon.svg");
+const SCRIPTS: &[&str] = &[pictor_look::SCRIPT, include_str!("jobs.js")];
 
 static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("console", "css", STYLES.concat()));
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| Asset::new("console", "js", SCRIPTS.concat()));
-static ICON_ASSET: LazyLock<Asset> = LazyLock::new(|| Asset::new("icon", "svg", ICON.to_owned()));
+static ICON_ASSET: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("icon", "svg", pictor_look::ICON.to_owned()));
 
 struct Asset {
     name: String,

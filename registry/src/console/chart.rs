@@ -4,11 +4,11 @@
 
 use askama::filters::{Html, escape};
 use jiff::tz::TimeZone;
+use pictor_look::text;
 use pictor_protocol::{Earnings, Micros, UnixMillis};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::text;
 use crate::error::{Error, Result};
 
 const WIDTH: u32 = 520;

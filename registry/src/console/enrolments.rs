@@ -3,10 +3,11 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use pictor_look::text;
 use pictor_protocol::{CreatedEnrolment, Enrolment, EnrolmentId, NewEnrolment, Role};
 
 use super::setup::{self, Key};
-use super::{Form, NoFields, Page, Visitor, render, said, text};
+use super::{Form, NoFields, Page, Visitor, said};
 use crate::App;
 use crate::enrolments;
 use crate::error::{Path, Result};
@@ -15,15 +16,15 @@ const DAY_SECONDS: i64 = 86_400;
 
 #[derive(Template)]
 #[template(path = "console/enrolments.html")]
-struct EnrolmentsPage {
-    page: Page,
+struct EnrolmentsPage<'a> {
+    page: &'a Page,
     keys: Vec<Enrolment>,
     created: Option<CreatedEnrolment>,
     registry: String,
     may_write: bool,
 }
 
-impl EnrolmentsPage {
+impl EnrolmentsPage<'_> {
     fn is_expired(&self, key: &Enrolment) -> bool {
         key.expires_at.is_some_and(|at| at <= self.page.now)
     }
@@ -31,14 +32,15 @@ impl EnrolmentsPage {
 
 async fn show(app: &App, visitor: &Visitor, created: Option<CreatedEnrolment>) -> Result<Response> {
     let caller = visitor.with_role(Role::Provider)?;
-    let page = EnrolmentsPage {
-        page: Page::new(app, visitor, "Enrolment keys"),
+    let page = Page::new(app, visitor, "Enrolment keys");
+    let content = EnrolmentsPage {
+        page: &page,
         keys: enrolments::keys(app, caller).await?,
         created,
         registry: app.public_url.to_string(),
         may_write: caller.is_full(),
     };
-    Ok(render(&page)?.into_response())
+    Ok(page.show(&content)?.into_response())
 }
 
 pub(super) async fn page(State(app): State<App>, visitor: Visitor) -> Result<Response> {

@@ -11,7 +11,7 @@ use pictor_protocol::Problem;
 use url::form_urlencoded;
 
 use super::visitor::{FLASH_COOKIE, no_flash};
-use super::{Page, Visitor, render};
+use super::{Page, Visitor};
 use crate::App;
 use crate::error::Error;
 
@@ -22,7 +22,6 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 #[derive(Template)]
 #[template(path = "console/error.html")]
 struct ErrorPage {
-    page: Page,
     problem: Problem,
 }
 
@@ -100,7 +99,7 @@ fn error_page(app: &App, visitor: Option<&Visitor>, problem: Problem) -> Respons
         Some(visitor) => Page::new(app, visitor, &title),
         None => Page::of_stranger(app, &title),
     };
-    match render(&ErrorPage { page, problem }) {
+    match page.show(&ErrorPage { problem }) {
         Ok(page) => (status, page).into_response(),
         Err(error) => error.into_response(),
     }

@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use pictor_look::text;
 use pictor_protocol::{Attempt, AttemptId, AttemptStatus, HistoryRow, List, Role, UnixMillis, WorkerId};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::{Page, Visitor, render, text};
+use super::{Page, Visitor};
 use crate::App;
 use crate::earnings::{self, HistoryQuery, Order, Sort};
 use crate::error::{Error, Path, Query, Result};
@@ -45,8 +46,8 @@ pub(super) struct Asked {
 
 #[derive(Template)]
 #[template(path = "console/history.html")]
-struct HistoryPage {
-    page: Page,
+struct HistoryPage<'a> {
+    page: &'a Page,
     /// Whose history it is; none: the whole fleet's.
     worker: Option<NamedWorker>,
     asked: Asked,
@@ -64,8 +65,8 @@ struct NamedWorker {
 
 #[derive(Template)]
 #[template(path = "console/attempt.html")]
-struct AttemptPage {
-    page: Page,
+struct AttemptPage<'a> {
+    page: &'a Page,
     attempt: Attempt,
     log: Option<String>,
     /// Whether this session may read logs.
@@ -113,8 +114,8 @@ async fn show(app: &App, visitor: &Visitor, worker: Option<NamedWorker>, asked: 
         None => "/attempts".to_owned(),
     };
     let page = Page::new(app, visitor, &title);
-    let shown = HistoryPage { page, worker, asked, refusal, rows: items, next: next_cursor, path };
-    Ok(render(&shown)?.into_response())
+    let content = HistoryPage { page: &page, worker, asked, refusal, rows: items, next: next_cursor, path };
+    Ok(page.show(&content)?.into_response())
 }
 
 impl Asked {
@@ -197,7 +198,7 @@ fn moment(day: &str, days: i64, zone: &TimeZone) -> std::result::Result<Option<U
     }
 }
 
-impl HistoryPage {
+impl HistoryPage<'_> {
     fn heading(&self) -> &str {
         self.worker.as_ref().map_or("History", |worker| &worker.name)
     }
@@ -239,7 +240,7 @@ impl HistoryPage {
     }
 }
 
-impl AttemptPage {
+impl AttemptPage<'_> {
     fn frames_of_task(&self) -> String {
         let (first, last) = (self.attempt.row.first_frame, self.attempt.row.last_frame);
         if first == last { first.to_string() } else { format!("{first}–{last}") }
@@ -261,7 +262,7 @@ pub(super) async fn attempt(
     };
     let frames = runs(&attempt.frames);
     let page = Page::new(&app, &visitor, &format!("Attempt at {}", attempt.row.task_id));
-    Ok(render(&AttemptPage { page, attempt, log, reads_logs, frames })?.into_response())
+    Ok(page.show(&AttemptPage { page: &page, attempt, log, reads_logs, frames })?.into_response())
 }
 
 /// Numbers in order, neighbours taken together: `1–3, 7`.

@@ -6,11 +6,13 @@ mod new;
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use pictor_look::live::Parts;
+use pictor_look::text;
 use pictor_protocol::{Job, JobId, JobStatus, List, Micros, Role, Spending};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::{Form, NoFields, Page, Parts, Visitor, live, render, said, text};
+use super::{Form, NoFields, Page, Visitor, live, render, said};
 use crate::App;
 use crate::auth::Caller;
 use crate::earnings;
@@ -34,8 +36,8 @@ pub(super) struct Asked {
 
 #[derive(Template)]
 #[template(path = "console/jobs.html")]
-struct JobsPage {
-    page: Page,
+struct JobsPage<'a> {
+    page: &'a Page,
     asked: Asked,
     spending: Spending,
     jobs: Vec<Job>,
@@ -57,10 +59,10 @@ pub(super) async fn list(
     let List { items, next_cursor } = jobs::jobs(&app, caller, &query).await?;
     let spending = earnings::spending(&app, caller).await?;
     let page = Page::new(&app, &visitor, "Jobs");
-    Ok(render(&JobsPage { page, asked, spending, jobs: items, next: next_cursor })?.into_response())
+    Ok(page.show(&JobsPage { page: &page, asked, spending, jobs: items, next: next_cursor })?.into_response())
 }
 
-impl JobsPage {
+impl JobsPage<'_> {
     fn statuses(&self) -> &'static [JobStatus] {
         JobStatus::ALL
     }
@@ -120,8 +122,8 @@ impl View {
 
 #[derive(Template)]
 #[template(path = "console/job.html")]
-struct JobPage {
-    page: Page,
+struct JobPage<'a> {
+    page: &'a Page,
     view: View,
 }
 
@@ -153,8 +155,8 @@ struct PicturesPart<'a> {
 
 pub(super) async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<JobId>) -> Result<Response> {
     let view = View::of(&app, visitor.with_role(Role::Creator)?, id).await?;
-    let page = Page::new(&app, &visitor, &view.job.name);
-    Ok(render(&JobPage { page, view })?.into_response())
+    let page = Page::new(&app, &visitor, &view.job.name).live(format!("/jobs/{id}/live"));
+    Ok(page.show(&JobPage { page: &page, view })?.into_response())
 }
 
 pub(super) async fn one_live(
@@ -164,17 +166,17 @@ pub(super) async fn one_live(
 ) -> Result<Response> {
     let caller = visitor.with_role(Role::Creator)?;
     jobs::job(&app, caller, id).await?;
-    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)).into_response())
+    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)))
 }
 
 async fn parts(app: App, visitor: Visitor, id: JobId) -> Result<Parts> {
     let view = View::of(&app, visitor.with_role(Role::Creator)?, id).await?;
     let page = Page::new(&app, &visitor, &view.job.name);
     Ok(vec![
-        ("job-state".to_owned(), render(&StatePart { page: &page, view: &view })?.0),
-        ("job-actions".to_owned(), render(&ActionsPart { page: &page, view: &view })?.0),
-        ("job-grid".to_owned(), render(&GridPart { view: &view })?.0),
-        ("job-pictures".to_owned(), render(&PicturesPart { view: &view })?.0),
+        ("job-state".to_owned(), render(&StatePart { page: &page, view: &view })?),
+        ("job-actions".to_owned(), render(&ActionsPart { page: &page, view: &view })?),
+        ("job-grid".to_owned(), render(&GridPart { view: &view })?),
+        ("job-pictures".to_owned(), render(&PicturesPart { view: &view })?),
     ])
 }
 
@@ -227,8 +229,8 @@ async fn wish(app: &App, visitor: &Visitor, id: JobId, wish: Wish, done: &str) -
 
 #[derive(Template)]
 #[template(path = "console/jobs/cancel.html")]
-struct CancelPage {
-    page: Page,
+struct CancelPage<'a> {
+    page: &'a Page,
     view: View,
 }
 
@@ -240,5 +242,5 @@ pub(super) async fn ask_cancel(
 ) -> Result<Response> {
     let view = View::of(&app, visitor.with_role(Role::Creator)?, id).await?;
     let page = Page::new(&app, &visitor, &format!("Cancel {}", view.job.name));
-    Ok(render(&CancelPage { page, view })?.into_response())
+    Ok(page.show(&CancelPage { page: &page, view })?.into_response())
 }

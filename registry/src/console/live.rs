@@ -1,13 +1,10 @@
-//! Live updates: parts of a page, sent again when they have changed.
+//! Live updates of the console's pages, as long as the visitor is signed in.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
-use futures_util::stream::unfold;
+use axum::response::Response;
+use pictor_look::live::{Parts, Seen, Watch, stream};
 
 use super::Visitor;
 use crate::App;
@@ -19,59 +16,35 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many looks pass between two checks that the visitor is still signed in.
 const CHECK_EVERY: u32 = 10;
 
-/// The parts of a page by the ids of their elements, each as HTML.
-pub type Parts = Vec<(String, String)>;
-
-struct Watch<F> {
+struct Watched<F> {
     app: App,
     visitor: Visitor,
     render: F,
-    sent: HashMap<String, String>,
     looks: u32,
 }
 
-/// Asks `render` for the page's parts once a second, and sends those that changed as one JSON object.
+/// Asks `render` for the page's parts once a second, and sends those that changed.
 /// Ends when the visitor signs out, or the parts can no longer be had.
-pub fn live<F, Fut>(
-    app: App,
-    visitor: Visitor,
-    render: F,
-) -> Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>
+pub fn live<F, Fut>(app: App, visitor: Visitor, render: F) -> Response
 where
     F: Fn(App, Visitor) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Parts>> + Send + 'static,
 {
-    let watch = Watch { app, visitor, render, sent: HashMap::new(), looks: 0 };
-    Sse::new(unfold(watch, next)).keep_alive(KeepAlive::default())
+    let shutdown = app.shutdown.clone();
+    stream(Watched { app, visitor, render, looks: 0 }, LOOK_EVERY, shutdown)
 }
 
-async fn next<F, Fut>(mut watch: Watch<F>) -> Option<(std::result::Result<Event, Infallible>, Watch<F>)>
+impl<F, Fut> Watch for Watched<F>
 where
     F: Fn(App, Visitor) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Parts>> + Send + 'static,
 {
-    loop {
-        if watch.looks > 0 {
-            tokio::select! {
-                () = watch.app.shutdown.cancelled() => return None,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
+    async fn look(&mut self) -> Option<Seen> {
+        self.looks += 1;
+        if self.looks.is_multiple_of(CHECK_EVERY) {
+            self.visitor.session = find_session(&self.app, self.visitor.cookie()).await.ok()?;
         }
-        watch.looks += 1;
-        if watch.looks.is_multiple_of(CHECK_EVERY) {
-            watch.visitor.session = find_session(&watch.app, watch.visitor.cookie()).await.ok()?;
-        }
-        let parts = (watch.render)(watch.app.clone(), watch.visitor.clone()).await.ok()?;
-        let mut changed = HashMap::new();
-        for (id, html) in parts {
-            if watch.sent.get(&id) != Some(&html) {
-                watch.sent.insert(id.clone(), html.clone());
-                changed.insert(id, html);
-            }
-        }
-        if !changed.is_empty() {
-            let event = Event::default().json_data(changed).ok()?;
-            return Some((Ok(event), watch));
-        }
+        let parts = (self.render)(self.app.clone(), self.visitor.clone()).await.ok()?;
+        Some(Seen { parts, events: Vec::new() })
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::visitor::{Browser, SESSION_COOKIE, session_cookie};
-use super::{Form, NoFields, Page, Visitor, render};
+use super::{Form, NoFields, Page, Visitor};
 use crate::App;
 use crate::auth::{self, Caller};
 use crate::error::{Error, Result};
@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 #[derive(Template)]
 #[template(path = "console/login.html")]
 struct LoginPage {
-    page: Page,
     next: String,
     refusal: Option<String>,
     /// The OpenID Connect provider, if there is one.
@@ -73,8 +72,8 @@ pub(super) async fn page(
 
 fn show(app: &App, next: String, refusal: Option<String>) -> Result<Response> {
     let provider = app.oidc.as_ref().map(|provider| provider.name().to_owned());
-    let page = LoginPage { page: Page::of_stranger(app, "Sign in"), next, refusal, provider };
-    Ok(render(&page)?.into_response())
+    let content = LoginPage { next, refusal, provider };
+    Ok(Page::of_stranger(app, "Sign in").show(&content)?.into_response())
 }
 
 /// Signs in with an access token. No form token is asked for here, because nobody is signed in yet; a form

@@ -3,15 +3,17 @@
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, Response};
 use axum::routing::{get, post};
+use pictor_look::live::Parts;
+use pictor_look::text;
 use pictor_protocol::{
     Check, DesiredState, HealthFinding, OfflineReason, PatchWorker, Role, Slot, SlotDesired, Worker,
     WorkerId, WorkerStatus,
 };
 use serde::Deserialize;
 
-use super::{Form, Page, Parts, Visitor, live, reasons, render, said, text};
+use super::{Form, Page, Visitor, live, reasons, render, said};
 use crate::App;
 use crate::error::{Path, Result};
 use crate::workers;
@@ -25,8 +27,8 @@ pub(super) fn routes() -> Router<App> {
 
 #[derive(Template)]
 #[template(path = "console/monitor.html")]
-struct MonitorPage {
-    page: Page,
+struct MonitorPage<'a> {
+    page: &'a Page,
     tab: &'static str,
     worker_id: String,
     worker_name: String,
@@ -166,10 +168,6 @@ fn share(used: &Option<u64>, total: &Option<u64>) -> Option<f64> {
     (total > 0.0).then(|| (used / total).clamp(0.0, 1.0))
 }
 
-fn watts(power: &Option<f64>) -> String {
-    power.map_or_else(|| text::UNKNOWN.to_owned(), |watts| format!("{watts:.0} W"))
-}
-
 async fn view(app: &App, visitor: &Visitor, id: WorkerId, page: &Page) -> Result<View> {
     let caller = visitor.with_role(Role::Provider)?;
     let worker = workers::worker(app, id, caller.account_filter()).await?;
@@ -177,17 +175,17 @@ async fn view(app: &App, visitor: &Visitor, id: WorkerId, page: &Page) -> Result
 }
 
 async fn page(State(app): State<App>, visitor: Visitor, Path(id): Path<WorkerId>) -> Result<Html<String>> {
-    let mut page = Page::new(&app, &visitor, "Worker");
+    let mut page = Page::new(&app, &visitor, "Worker").live(format!("/workers/{id}/live"));
     let view = view(&app, &visitor, id, &page).await?;
     page.title = view.worker.name.to_string();
     let (worker_id, worker_name) = (id.to_string(), view.worker.name.to_string());
-    render(&MonitorPage { page, tab: "monitor", worker_id, worker_name, view })
+    page.show(&MonitorPage { page: &page, tab: "monitor", worker_id, worker_name, view })
 }
 
 async fn watch(State(app): State<App>, visitor: Visitor, Path(id): Path<WorkerId>) -> Result<Response> {
     // Says now what is wrong with the request: a stream would only end.
     workers::standing(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
-    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)).into_response())
+    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)))
 }
 
 async fn parts(app: App, visitor: Visitor, id: WorkerId) -> Result<Parts> {
@@ -197,11 +195,11 @@ async fn parts(app: App, visitor: Visitor, id: WorkerId) -> Result<Parts> {
     page.now = view.worker.last_heartbeat_at.unwrap_or(page.now);
     let (page, view) = (&page, &view);
     Ok(vec![
-        ("monitor-worker".to_owned(), render(&WorkerPart { page, view })?.0),
-        ("monitor-slots".to_owned(), render(&SlotsPart { page, view })?.0),
-        ("monitor-hardware".to_owned(), render(&HardwarePart { view })?.0),
-        ("monitor-facts".to_owned(), render(&FactsPart { page, view })?.0),
-        ("monitor-health".to_owned(), render(&HealthPart { view })?.0),
+        ("monitor-worker".to_owned(), render(&WorkerPart { page, view })?),
+        ("monitor-slots".to_owned(), render(&SlotsPart { page, view })?),
+        ("monitor-hardware".to_owned(), render(&HardwarePart { view })?),
+        ("monitor-facts".to_owned(), render(&FactsPart { page, view })?),
+        ("monitor-health".to_owned(), render(&HealthPart { view })?),
     ])
 }
 

@@ -9,7 +9,7 @@ use pictor_protocol::{
 };
 use serde::Deserialize;
 
-use super::{Form, NoFields, Page, Visitor, render, said};
+use super::{Form, NoFields, Page, Visitor, said};
 use crate::App;
 use crate::error::{Error, Path, Result};
 use crate::notifications;
@@ -19,8 +19,8 @@ const DELIVERIES_SHOWN: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "console/notifications.html")]
-struct NotificationsPage {
-    page: Page,
+struct NotificationsPage<'a> {
+    page: &'a Page,
     channels: Vec<Channel>,
     settings: NotificationSettings,
     deliveries: Vec<Delivery>,
@@ -44,7 +44,7 @@ impl Typed {
     }
 }
 
-impl NotificationsPage {
+impl NotificationsPage<'_> {
     fn wants(&self, event: &NotificationEvent) -> bool {
         self.settings.events.contains(event)
     }
@@ -94,15 +94,16 @@ async fn show(
 ) -> Result<Response> {
     visitor.caller().require_full()?;
     let account = visitor.caller().account_id;
-    let page = NotificationsPage {
-        page: Page::new(app, visitor, "Notifications"),
+    let page = Page::new(app, visitor, "Notifications");
+    let content = NotificationsPage {
+        page: &page,
         channels: notifications::channels(app, account).await?,
         settings: notifications::settings(app, account).await?,
         deliveries: notifications::deliveries(app, account, None, DELIVERIES_SHOWN).await?.items,
         created,
         typed,
     };
-    Ok(render(&page)?.into_response())
+    Ok(page.show(&content)?.into_response())
 }
 
 /// One form for each kind; the fields of the others stay empty.

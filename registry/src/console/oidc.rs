@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::account::{Entry, show};
 use super::login::local;
 use super::visitor::{Browser, is_secure, session_cookie};
-use super::{Form, Page, Visitor, render, said};
+use super::{Form, Page, Visitor, said};
 use crate::App;
 use crate::accounts::identities;
 use crate::auth;
@@ -66,8 +66,8 @@ struct ConnectForm {
 
 #[derive(Template)]
 #[template(path = "console/oidc/leave.html")]
-struct LeavePage {
-    page: Page,
+struct LeavePage<'a> {
+    page: &'a Page,
     provider: String,
     url: String,
 }
@@ -75,15 +75,14 @@ struct LeavePage {
 #[derive(Template)]
 #[template(path = "console/oidc/unknown.html")]
 struct UnknownPage {
-    page: Page,
     provider: String,
     identity: Identity,
 }
 
 #[derive(Template)]
 #[template(path = "console/oidc/refused.html")]
-struct RefusedPage {
-    page: Page,
+struct RefusedPage<'a> {
+    page: &'a Page,
     detail: String,
     is_signed_in: bool,
 }
@@ -124,7 +123,8 @@ async fn connect(
     let journey = journey(&app, leaving, "/account".to_owned(), false, Some(visitor.session.id));
     let jar = jar.add(cookie(&app, &journey)?);
     let page = Page::new(&app, &visitor, "Connect an account");
-    Ok((jar, render(&LeavePage { page, provider: provider.name().to_owned(), url })?).into_response())
+    Ok((jar, page.show(&LeavePage { page: &page, provider: provider.name().to_owned(), url })?)
+        .into_response())
 }
 
 fn journey(
@@ -225,7 +225,7 @@ async fn signed_in(
     let Some(account_id) = found else {
         let provider = provider(app)?.name().to_owned();
         let page = Page::of_stranger(app, "No account here yet");
-        let unknown = render(&UnknownPage { page, provider, identity })?;
+        let unknown = page.show(&UnknownPage { provider, identity })?;
         return Ok((Error::Forbidden(String::new()).status(), unknown).into_response());
     };
     let secret = auth::open_session_of(app, account_id, browser).await?;
@@ -268,6 +268,6 @@ fn refused(app: &App, visitor: Option<&Visitor>, error: Error) -> Result<Respons
         Some(visitor) => Page::new(app, visitor, title),
         None => Page::of_stranger(app, title),
     };
-    let refused = RefusedPage { page, detail: error.to_string(), is_signed_in: visitor.is_some() };
-    Ok((status, render(&refused)?).into_response())
+    let refused = RefusedPage { page: &page, detail: error.to_string(), is_signed_in: visitor.is_some() };
+    Ok((status, page.show(&refused)?).into_response())
 }

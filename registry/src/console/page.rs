@@ -3,32 +3,37 @@
 use askama::Template;
 use axum::response::Html;
 use jiff::tz::TimeZone;
+use pictor_look::text::Moment;
+use pictor_look::{Document, Said, Tab};
 use pictor_protocol::{Role, UnixMillis};
 use url::Url;
 
-use super::text::Moment;
 use super::{Visitor, assets};
 use crate::App;
 use crate::error::{Error, Result};
 
-pub struct NavItem {
-    pub path: &'static str,
-    pub label: &'static str,
-    pub is_current: bool,
-}
-
 /// The frame of a page: templates have it as `page`.
 pub struct Page {
     pub title: String,
-    pub nav: Vec<NavItem>,
+    pub tabs: Vec<Tab>,
     /// Who is signed in; nobody on the page that signs in.
     pub account_name: Option<String>,
-    pub flash: Option<String>,
+    pub said: Option<Said>,
+    /// Where its parts are sent again when they change.
+    live: Option<String>,
     pub form_token: String,
     pub currency: String,
     pub now: UnixMillis,
     pub zone: TimeZone,
     pub grafana_url: Option<Url>,
+}
+
+/// Who is signed in, at the end of the bar on top.
+#[derive(Template)]
+#[template(path = "console/who.html")]
+struct Who<'a> {
+    name: &'a str,
+    form_token: &'a str,
 }
 
 /// Which pages there are, and for whom.
@@ -46,15 +51,15 @@ impl Page {
         let path = visitor.location.split('?').next().unwrap_or_default();
         let nav = NAV.iter().filter(|(_, _, role)| caller.has_role(*role));
         Page {
-            nav: nav
-                .map(|(target, label, _)| NavItem {
+            tabs: nav
+                .map(|(target, label, _)| Tab {
                     path: target,
                     label,
                     is_current: path == *target || path.starts_with(&format!("{target}/")),
                 })
                 .collect(),
             account_name: Some(caller.name.clone()),
-            flash: visitor.flash.clone(),
+            said: visitor.flash.clone().map(|text| Said { text, is_good: true }),
             form_token: visitor.form_token.clone(),
             zone: visitor.zone.clone(),
             ..Page::of_stranger(app, title)
@@ -64,9 +69,10 @@ impl Page {
     pub fn of_stranger(app: &App, title: &str) -> Page {
         Page {
             title: title.to_owned(),
-            nav: Vec::new(),
+            tabs: Vec::new(),
             account_name: None,
-            flash: None,
+            said: None,
+            live: None,
             form_token: String::new(),
             currency: app.settings.currency.clone(),
             now: app.clock.now(),
@@ -75,16 +81,29 @@ impl Page {
         }
     }
 
-    pub fn style(&self) -> String {
-        assets::style_path()
+    /// With parts that are sent again, from this path, when they change.
+    pub fn live(self, path: String) -> Page {
+        Page { live: Some(path), ..self }
     }
 
-    pub fn script(&self) -> String {
-        assets::script_path()
-    }
-
-    pub fn icon(&self) -> String {
-        assets::icon_path()
+    /// The whole page around its content.
+    pub fn show(&self, content: &impl Template) -> Result<Html<String>> {
+        let who = |name: &String| render(&Who { name, form_token: &self.form_token });
+        let who = self.account_name.as_ref().map(who).transpose()?;
+        let document = Document {
+            title: &self.title,
+            brand: "My Workers",
+            style: &assets::style_path(),
+            script: &assets::script_path(),
+            icon: &assets::icon_path(),
+            tabs: &self.tabs,
+            who: who.as_deref(),
+            said: self.said.as_ref(),
+            live: self.live.as_deref(),
+            lost: None,
+            content,
+        };
+        Ok(Html(render(&document)?))
     }
 
     /// A moment in the visitor's zone, the exact one on hover.
@@ -108,8 +127,7 @@ impl Page {
     }
 }
 
-/// A template as a page, or as a part of one.
-pub fn render(template: &impl Template) -> Result<Html<String>> {
-    let text = template.render().map_err(|cause| Error::Internal(anyhow::Error::new(cause)))?;
-    Ok(Html(text))
+/// A template as HTML, such as a part of a page.
+pub fn render(template: &impl Template) -> Result<String> {
+    template.render().map_err(|cause| Error::Internal(anyhow::Error::new(cause)))
 }

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use askama::filters::HtmlSafe;
+use pictor_look::text;
 use pictor_protocol::{Check, SlotReason, SlotStatus};
-
-use super::text;
 
 /// One reason of a slot with this status as a sentence.
 pub(super) fn sentence(reason: &SlotReason, status: SlotStatus) -> String {

@@ -4,10 +4,12 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use pictor_look::live::Parts;
+use pictor_look::text;
 use pictor_protocol::{HeartbeatRequest, NewWorkers, Role, TestRender, WorkerId, WorkerName, WorkerStatus};
 use serde::Deserialize;
 
-use super::{Form, Page, Parts, Visitor, live, render, test_render, text};
+use super::{Form, Page, Visitor, live, render, test_render};
 use crate::App;
 use crate::error::{Error, Path, Query, Result};
 use crate::workers::store::WorkerRow;
@@ -53,8 +55,8 @@ impl Default for Key {
 
 #[derive(Template)]
 #[template(path = "console/new.html")]
-struct NewPage {
-    page: Page,
+struct NewPage<'a> {
+    page: &'a Page,
     one: One,
     many: Many,
     key: Key,
@@ -62,7 +64,7 @@ struct NewPage {
 
 fn show(app: &App, visitor: &Visitor, one: One, many: Many, key: Key) -> Result<Response> {
     let page = Page::new(app, visitor, "Set workers up");
-    Ok(render(&NewPage { page, one, many, key })?.into_response())
+    Ok(page.show(&NewPage { page: &page, one, many, key })?.into_response())
 }
 
 pub(super) fn show_key(app: &App, visitor: &Visitor, key: Key) -> Result<Response> {
@@ -184,8 +186,8 @@ impl Contact {
 
 #[derive(Template)]
 #[template(path = "console/setup.html")]
-struct SetupPage {
-    page: Page,
+struct SetupPage<'a> {
+    page: &'a Page,
     worker: WorkerRow,
     contact: Contact,
     registry: String,
@@ -197,7 +199,7 @@ struct SetupPage {
     is_online: bool,
 }
 
-impl SetupPage {
+impl SetupPage<'_> {
     fn fetch_command(&self) -> String {
         let base = self.registry.trim_end_matches('/');
         format!(
@@ -272,8 +274,9 @@ pub(super) async fn setup_page(
     let caller = visitor.with_role(Role::Provider)?;
     let standing = workers::standing(&app, id, caller.account_filter()).await?;
     let page = Page::new(&app, &visitor, &format!("Set up {}", standing.row.name));
-    let page = SetupPage {
-        page,
+    let page = page.live(format!("/workers/{id}/setup/live"));
+    let content = SetupPage {
+        page: &page,
         worker: standing.row.clone(),
         is_online: standing.status != WorkerStatus::Offline,
         test: workers::test_render::last(&app, id, caller.account_filter()).await?,
@@ -284,7 +287,7 @@ pub(super) async fn setup_page(
         system: choice.system.unwrap_or_else(|| System::of(&headers)),
         may_write: caller.is_full(),
     };
-    Ok(render(&page)?.into_response())
+    Ok(page.show(&content)?.into_response())
 }
 
 pub(super) async fn setup_live(
@@ -295,7 +298,7 @@ pub(super) async fn setup_live(
     // Refused now rather than by an empty stream.
     let caller = visitor.with_role(Role::Provider)?;
     workers::standing(&app, id, caller.account_filter()).await?;
-    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)).into_response())
+    Ok(live(app, visitor, move |app, visitor| parts(app, visitor, id)))
 }
 
 async fn parts(app: App, visitor: Visitor, id: WorkerId) -> Result<Parts> {
@@ -310,5 +313,5 @@ async fn parts(app: App, visitor: Visitor, id: WorkerId) -> Result<Parts> {
         is_online: standing.status != WorkerStatus::Offline,
         may_write: caller.is_full(),
     };
-    Ok(vec![("setup-state".to_owned(), render(&state)?.0), ("test-render".to_owned(), render(&test)?.0)])
+    Ok(vec![("setup-state".to_owned(), render(&state)?), ("test-render".to_owned(), render(&test)?)])
 }

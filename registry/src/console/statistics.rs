@@ -6,12 +6,13 @@ use axum::response::Html;
 use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use pictor_look::text;
 use pictor_protocol::{Earnings, Role, UnixMillis, WorkerId};
 use serde::Deserialize;
 
 use super::chart::Charts;
 use super::summary::{RangeLink, all_time_and_range, points_rule, range_links, task_counts};
-use super::{Page, Visitor, render, text};
+use super::{Page, Visitor};
 use crate::App;
 use crate::earnings::{PeriodQuery, Range, worker_seen_by};
 use crate::error::{Error, Path, Query, Result};
@@ -29,7 +30,6 @@ pub(super) struct StatisticsQuery {
 #[derive(Template)]
 #[template(path = "console/statistics.html")]
 struct StatisticsPage {
-    page: Page,
     tab: &'static str,
     worker_id: WorkerId,
     worker_name: String,
@@ -74,7 +74,7 @@ pub(super) async fn page(
     };
     let variables = [("var-worker", worker_id.to_string()), ("from", from), ("to", to)];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    render(&StatisticsPage {
+    page.show(&StatisticsPage {
         grafana: page.grafana("pictor-worker-statistics", &variables),
         tab: "statistics",
         worker_id,
@@ -87,7 +87,6 @@ pub(super) async fn page(
         to: query.to,
         refusal,
         figures,
-        page,
     })
 }
 

@@ -3,11 +3,12 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, Response};
+use pictor_look::text;
 use pictor_protocol::{Earnings, EarningsGroup, Micros, Payout, Role, TaskCounts};
 use serde::Deserialize;
 
 use super::chart::Charts;
-use super::{Page, Visitor, render, text};
+use super::{Page, Visitor};
 use crate::App;
 use crate::config::Settings;
 use crate::earnings::{self, By, Of, PeriodQuery, Range};
@@ -46,8 +47,8 @@ struct GroupRow {
 
 #[derive(Template)]
 #[template(path = "console/summary.html")]
-struct SummaryPage {
-    page: Page,
+struct SummaryPage<'a> {
+    page: &'a Page,
     figures: Earnings,
     points_rule: String,
     counts: Vec<(&'static str, &'static str, String)>,
@@ -136,7 +137,7 @@ pub(super) async fn page(
     let ranges = range_links(Some(range));
     let word = ranges.iter().find(|link| link.is_current).map_or("30d", |link| link.word);
     let currency = &figures.currency;
-    render(&SummaryPage {
+    page.show(&SummaryPage {
         grafana: page.grafana("pictor-summary", &[("from", &format!("now-{word}")), ("to", "now")]),
         points_rule: points_rule(&app.settings),
         counts: task_counts(&figures),
@@ -152,7 +153,7 @@ pub(super) async fn page(
         is_operator: caller.is_operator(),
         is_empty: figures.tasks == TaskCounts::default(),
         figures,
-        page,
+        page: &page,
     })
 }
 

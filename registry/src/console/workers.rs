@@ -9,10 +9,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use pictor_look::live::Parts;
+use pictor_look::text;
 use pictor_protocol::{DesiredState, Role, Worker, WorkerStatus};
 
-use super::text;
-use super::{Page, Parts, Visitor, live, render};
+use super::{Page, Visitor, live};
 use crate::App;
 use crate::error::{Query, Result};
 use crate::workers::{self, ListQuery, Listed, Order, Sort};
@@ -76,8 +77,6 @@ struct WorkersPage<'a> {
     chosen_tag: &'a str,
     sort: &'static str,
     order: &'static str,
-    /// Of the rows shown, whichever they are: a row that moves to another page goes on being told here.
-    live: String,
     query: String,
     first: String,
     next: Option<String>,
@@ -151,13 +150,17 @@ async fn page(
     let query = ListQuery { ids: None, ..bounded(query) };
     let caller = visitor.with_role(Role::Provider)?;
     let listed = workers::list(&app, caller, &query).await?;
-    let page = Page::new(&app, &visitor, "Workers");
     let Listed { workers, accounts, next_cursor, total, tags } = &listed;
     let account = |account| caller.is_operator().then_some(account);
-    let ids: Vec<String> = workers.iter().map(|worker| worker.id.to_string()).collect();
+    let mut page = Page::new(&app, &visitor, "Workers");
+    if !workers.is_empty() {
+        // Of the rows shown, whichever they are: a row that moves to another page goes on being told here.
+        let ids: Vec<String> = workers.iter().map(|worker| worker.id.to_string()).collect();
+        page = page.live(format!("/workers/live?ids={}", ids.join(",")));
+    }
     let rows = workers.iter().zip(accounts);
     let next = next_cursor.clone().map(|cursor| ListQuery { cursor: Some(cursor), ..query.clone() });
-    render(&WorkersPage {
+    page.show(&WorkersPage {
         rows: rows.map(|(worker, owner)| Row { worker, account: account(owner), page: &page }).collect(),
         columns: columns(&query),
         total: *total,
@@ -169,7 +172,6 @@ async fn page(
         chosen_tag: query.tag.as_deref().unwrap_or_default(),
         sort: query.sort.as_str(),
         order: query.order.as_str(),
-        live: format!("/workers/live?ids={}", ids.join(",")),
         query: query_text(&query),
         first: format!("/workers{}", query_text(&ListQuery { cursor: None, ..query.clone() })),
         next: next.map(|next| format!("/workers{}", query_text(&next))),
@@ -207,8 +209,8 @@ async fn csv(State(app): State<App>, visitor: Visitor, Query(query): Query<ListQ
 
 #[derive(Template)]
 #[template(path = "console/workers_tags.html")]
-struct TagsPage {
-    page: Page,
+struct TagsPage<'a> {
+    page: &'a Page,
     totals: Vec<workers::TagTotal>,
     query: String,
 }
@@ -220,5 +222,6 @@ async fn tags(
 ) -> Result<impl IntoResponse> {
     let totals = workers::totals_by_tag(&app, visitor.with_role(Role::Provider)?, &query).await?;
     let query = query_text(&ListQuery { cursor: None, ..query });
-    render(&TagsPage { page: Page::new(&app, &visitor, "Totals by tag"), totals, query })
+    let page = Page::new(&app, &visitor, "Totals by tag");
+    page.show(&TagsPage { page: &page, totals, query })
 }

@@ -3,14 +3,12 @@
 use anyhow::{Context, bail};
 use gtk::{gdk_pixbuf::PixbufLoader, prelude::*};
 
-const SVG: &[u8] = include_bytes!("../../../../registry/src/console/icon.svg");
-
 /// A square of red, green, blue and opacity, and its side.
 pub(super) fn draw(side: i32) -> anyhow::Result<(Vec<u8>, u32)> {
     let loader = PixbufLoader::with_mime_type("image/svg+xml")
         .context("GTK draws no SVG here: install the package librsvg2-common")?;
     loader.set_size(side, side);
-    loader.write(SVG)?;
+    loader.write(pictor_look::ICON.as_bytes())?;
     loader.close()?;
     let drawn = loader.pixbuf().context("the icon is empty")?;
     let drawn = if drawn.has_alpha() { drawn } else { drawn.add_alpha(false, 0, 0, 0)? };

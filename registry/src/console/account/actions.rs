@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use pictor_look::text;
 use pictor_protocol::{CreatedToken, NewToken, PatchMe, Scope, SessionId, TokenId};
 use serde::Deserialize;
 
@@ -10,7 +11,7 @@ use super::{Entry, show};
 use crate::App;
 use crate::accounts::{identities, me, sessions, tokens};
 use crate::auth::{self, Caller};
-use crate::console::{Form, NoFields, Page, Visitor, render, said, text};
+use crate::console::{Form, NoFields, Page, Visitor, said};
 use crate::error::{Error, Path, Result};
 use crate::oidc::Identity;
 
@@ -44,7 +45,6 @@ pub(super) struct IdentityForm {
 #[derive(Template)]
 #[template(path = "console/account/token.html")]
 struct TokenPage {
-    page: Page,
     created: CreatedToken,
 }
 
@@ -117,7 +117,7 @@ pub(super) async fn create_token(
     match tokens::create(&app, caller, &NewToken { name: form.name, scope: form.scope }).await {
         Ok(created) => {
             let page = Page::new(&app, &visitor, "Your new access token");
-            Ok(render(&TokenPage { page, created })?.into_response())
+            Ok(page.show(&TokenPage { created })?.into_response())
         }
         Err(error) => ask_again(&app, &visitor, entry, "token_name", error).await,
     }

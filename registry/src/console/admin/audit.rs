@@ -3,11 +3,12 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Html;
+use pictor_look::text;
 use pictor_protocol::{AuditEntry, Micros, Role};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::{Page, Visitor, render, text};
+use super::super::{Page, Visitor};
 use super::ROWS;
 use crate::App;
 use crate::audit::{self, AuditQuery};
@@ -15,8 +16,8 @@ use crate::error::Result;
 
 #[derive(Template)]
 #[template(path = "console/admin/audit.html")]
-struct AuditPage {
-    page: Page,
+struct AuditPage<'a> {
+    page: &'a Page,
     tab: &'static str,
     entries: Vec<AuditEntry>,
     actions: Vec<String>,
@@ -68,8 +69,9 @@ pub(super) async fn page(
         cursor: Some(asked.cursor.clone()),
     };
     let list = audit::entries(&app, operator, &query).await?;
-    render(&AuditPage {
-        page: Page::new(&app, &visitor, "Audit log"),
+    let page = Page::new(&app, &visitor, "Audit log");
+    page.show(&AuditPage {
+        page: &page,
         tab: "audit",
         entries: list.items,
         actions: audit::actions(&app).await?,

@@ -3,10 +3,11 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Html;
+use pictor_look::text;
 use pictor_protocol::{Ledger, Role, Transfer};
 use serde::Deserialize;
 
-use super::super::{Page, Visitor, render, text};
+use super::super::{Page, Visitor};
 use super::ROWS;
 use crate::App;
 use crate::earnings::{self, TransfersQuery};
@@ -14,8 +15,8 @@ use crate::error::Result;
 
 #[derive(Template)]
 #[template(path = "console/admin/ledger.html")]
-struct LedgerPage {
-    page: Page,
+struct LedgerPage<'a> {
+    page: &'a Page,
     tab: &'static str,
     ledger: Ledger,
     transfers: Vec<Transfer>,
@@ -55,8 +56,9 @@ pub(super) async fn page(
         cursor: Some(asked.cursor.clone()),
     };
     let list = earnings::transfers(&app, &query).await?;
-    render(&LedgerPage {
-        page: Page::new(&app, &visitor, "Ledger"),
+    let page = Page::new(&app, &visitor, "Ledger");
+    page.show(&LedgerPage {
+        page: &page,
         tab: "ledger",
         ledger: earnings::ledger(&app).await?,
         transfers: list.items,

@@ -3,10 +3,11 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use pictor_look::text;
 use pictor_protocol::{AccountId, Micros, NewPayout, PatchPayout, Payout, PayoutId, PayoutStatus, Role};
 use serde::Deserialize;
 
-use super::super::{Form, Page, Visitor, render, said, text};
+use super::super::{Form, Page, Visitor, said};
 use super::ROWS;
 use crate::App;
 use crate::error::{Error, Path, Result};
@@ -16,8 +17,8 @@ const HERE: &str = "/admin/payouts";
 
 #[derive(Template)]
 #[template(path = "console/admin/payouts.html")]
-struct PayoutsPage {
-    page: Page,
+struct PayoutsPage<'a> {
+    page: &'a Page,
     tab: &'static str,
     payouts: Vec<Payout>,
     next: Option<String>,
@@ -27,7 +28,7 @@ struct PayoutsPage {
     refusal: Option<(&'static str, String)>,
 }
 
-impl PayoutsPage {
+impl PayoutsPage<'_> {
     fn error(&self, field: &str) -> Option<&str> {
         self.refusal.as_ref().filter(|(named, _)| *named == field).map(|(_, why)| why.as_str())
     }
@@ -79,8 +80,9 @@ async fn show(
         text => Some(text.parse().map_err(|_| Error::NotFound("page of the list"))?),
     };
     let list = payouts::page(app, operator, before, ROWS).await?;
-    let page = PayoutsPage {
-        page: Page::new(app, visitor, "Payouts"),
+    let page = Page::new(app, visitor, "Payouts");
+    let content = PayoutsPage {
+        page: &page,
         tab: "payouts",
         payouts: list.items,
         next: list.next_cursor,
@@ -88,7 +90,7 @@ async fn show(
         typed,
         refusal,
     };
-    Ok(render(&page)?.into_response())
+    Ok(page.show(&content)?.into_response())
 }
 
 pub(super) async fn record(

@@ -4,11 +4,12 @@ use askama::Template;
 use axum::extract::multipart::Field;
 use axum::extract::{Multipart, State};
 use axum::response::{IntoResponse, Response};
+use pictor_look::text;
 use pictor_protocol::{FrameRange, JobSettings, Micros, Role};
 
 use crate::App;
 use crate::console::form::TOKEN_FIELD;
-use crate::console::{Page, Visitor, reasons, render, said, text};
+use crate::console::{Page, Visitor, reasons, said};
 use crate::earnings::store::{Book, balance};
 use crate::error::{Error, Result};
 use crate::jobs;
@@ -30,8 +31,8 @@ type Refusal = (&'static str, String);
 
 #[derive(Template)]
 #[template(path = "console/jobs/new.html")]
-struct NewPage {
-    page: Page,
+struct NewPage<'a> {
+    page: &'a Page,
     typed: Typed,
     refusal: Option<Refusal>,
     /// What the job would cost, once that can be told.
@@ -39,7 +40,7 @@ struct NewPage {
     balance: Micros,
 }
 
-impl NewPage {
+impl NewPage<'_> {
     fn refusal_of(&self, field: &str) -> Option<&str> {
         self.refusal.as_ref().filter(|(refused, _)| *refused == field).map(|(_, why)| why.as_str())
     }
@@ -60,7 +61,7 @@ async fn show(app: &App, visitor: &Visitor, typed: Typed, refusal: Option<Refusa
     let balance = balance(&mut *app.db.read().await?, &Book::Account(caller.account_id)).await?;
     let cost = typed.settings().ok().and_then(|settings| jobs::cost_of(&settings).ok());
     let page = Page::new(app, visitor, "New job");
-    Ok(render(&NewPage { page, typed, refusal, cost, balance })?.into_response())
+    Ok(page.show(&NewPage { page: &page, typed, refusal, cost, balance })?.into_response())
 }
 
 /// What came before the scene.

@@ -1,9 +1,10 @@
 //! The cells of a worker's row that change by themselves: written on the page, and again when they change.
 
 use askama::Template;
+use pictor_look::text;
 use pictor_protocol::{Slot, SlotStatus, Worker, WorkerStatus};
 
-use crate::console::{Page, reasons, text};
+use crate::console::{Page, reasons};
 
 pub(super) struct Cell {
     pub(super) id: String,
@@ -65,7 +66,7 @@ pub(super) fn of(worker: &Worker, page: &Page) -> Vec<Cell> {
         cell("s", "Status", false, html(&status(worker))),
         cell("u", "Uptime", true, text::duration_or_unknown(&worker.uptime_seconds)),
         cell("g", "GPUs", false, html(&gpus(worker))),
-        cell("r", "RAM", true, memory(worker)),
+        cell("r", "RAM", true, text::part_of(&worker.memory_used_bytes, &worker.memory_total_bytes)),
         cell("b", "Slots", true, slots),
         cell("t", "Task", false, html(&task(worker.task.as_ref()))),
         cell("e", "Earned", true, text::money(&worker.earnings_micros, &page.currency)),
@@ -117,18 +118,9 @@ fn gpus(worker: &Worker) -> Gpus {
         .fold(None, |hottest: Option<f64>, celsius| {
             Some(hottest.map_or(celsius, |hottest| hottest.max(celsius)))
         });
-    let load =
-        [mean.as_ref().map(text::percent), hottest.map(|celsius| text::celsius_or_unknown(&Some(celsius)))];
+    let load = [mean.as_ref().map(text::percent), hottest.as_ref().map(text::celsius)];
     let load: Vec<String> = load.into_iter().flatten().collect();
     Gpus { models: models.collect(), load: (!load.is_empty()).then(|| load.join(", ")) }
-}
-
-fn memory(worker: &Worker) -> String {
-    match (worker.memory_used_bytes, worker.memory_total_bytes) {
-        (Some(used), Some(total)) => text::part_of(used, total),
-        (None, total) => text::bytes_or_unknown(&total),
-        (Some(used), None) => text::bytes(&used),
-    }
 }
 
 fn task(slot: Option<&Slot>) -> Task {

@@ -3,12 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use pictor_look::text;
 use pictor_protocol::{BulkAction, BulkOutcome, BulkRequest, Role, WorkerFilter, WorkerId, WorkerName};
 use serde::Deserialize;
 
 use super::back_to;
 use crate::App;
-use crate::console::{Form, Page, render, text};
+use crate::console::{Form, Page};
 use crate::error::{Error, Result};
 use crate::workers;
 
@@ -56,8 +57,8 @@ impl Selection {
 
 #[derive(Template)]
 #[template(path = "console/workers_confirm.html")]
-struct ConfirmPage {
-    page: Page,
+struct ConfirmPage<'a> {
+    page: &'a Page,
     question: String,
     consequence: &'static str,
     button: String,
@@ -78,7 +79,6 @@ struct ConfirmPage {
 #[derive(Template)]
 #[template(path = "console/workers_results.html")]
 struct ResultsPage {
-    page: Page,
     heading: String,
     done: usize,
     refused: usize,
@@ -143,8 +143,9 @@ pub(super) async fn confirm(
         0 => ("No worker is selected".to_owned(), "Tick the workers that you mean, or “all that match”."),
         _ => (format!("{button}?"), consequence),
     };
-    render(&ConfirmPage {
-        page: Page::new(&app, &visitor, &question),
+    let page = Page::new(&app, &visitor, &question);
+    page.show(&ConfirmPage {
+        page: &page,
         question,
         consequence,
         button,
@@ -175,8 +176,8 @@ pub(super) async fn act(
         let name = result.name.map_or_else(|| result.id.to_string(), |name| name.to_string());
         (name, result.detail)
     };
-    render(&ResultsPage {
-        page: Page::new(&app, &visitor, &heading),
+    let page = Page::new(&app, &visitor, &heading);
+    page.show(&ResultsPage {
         heading,
         done: response.results.len() - refused,
         refused,

@@ -3,12 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use pictor_look::text;
 use pictor_protocol::{DesiredState, PatchWorker, Role, SlotStatus, WorkerId, WorkerName, WorkerStatus};
 use serde::Deserialize;
 
 use super::back_to;
 use crate::App;
-use crate::console::{Form, NoFields, Page, Visitor, render, said, text};
+use crate::console::{Form, NoFields, Page, Visitor, said};
 use crate::error::{Error, Path, Result};
 use crate::workers;
 
@@ -46,8 +47,8 @@ async fn want(
 
 #[derive(Template)]
 #[template(path = "console/worker_rename.html")]
-struct RenamePage {
-    page: Page,
+struct RenamePage<'a> {
+    page: &'a Page,
     id: WorkerId,
     name: WorkerName,
     typed: String,
@@ -66,7 +67,7 @@ pub(super) async fn rename_page(
 ) -> Result<impl IntoResponse> {
     let name = workers::name(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
     let page = Page::new(&app, &visitor, &format!("Rename {name}"));
-    render(&RenamePage { page, id, typed: name.to_string(), name, refusal: None })
+    page.show(&RenamePage { page: &page, id, typed: name.to_string(), name, refusal: None })
 }
 
 pub(super) async fn rename(
@@ -88,7 +89,7 @@ pub(super) async fn rename(
         Err(error @ (Error::Invalid(_) | Error::Conflict { .. })) => {
             let page = Page::new(&app, &visitor, &format!("Rename {before}"));
             let refusal = Some(error.to_string());
-            Ok(render(&RenamePage { page, id, typed, name: before, refusal })?.into_response())
+            Ok(page.show(&RenamePage { page: &page, id, typed, name: before, refusal })?.into_response())
         }
         Err(error) => Err(error),
     }
@@ -96,8 +97,8 @@ pub(super) async fn rename(
 
 #[derive(Template)]
 #[template(path = "console/worker_config.html")]
-struct ConfigPage {
-    page: Page,
+struct ConfigPage<'a> {
+    page: &'a Page,
     id: WorkerId,
     name: WorkerName,
     file_name: String,
@@ -110,8 +111,9 @@ pub(super) async fn config_page(
     Path(id): Path<WorkerId>,
 ) -> Result<impl IntoResponse> {
     let worker = workers::worker(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
-    render(&ConfigPage {
-        page: Page::new(&app, &visitor, &format!("Config file of {}", worker.name)),
+    let page = Page::new(&app, &visitor, &format!("Config file of {}", worker.name));
+    page.show(&ConfigPage {
+        page: &page,
         id,
         file_name: worker.name.config_file_name(),
         is_used: worker.status != WorkerStatus::Offline,
@@ -129,8 +131,8 @@ pub(super) async fn config(
 
 #[derive(Template)]
 #[template(path = "console/worker_delete.html")]
-struct DeletePage {
-    page: Page,
+struct DeletePage<'a> {
+    page: &'a Page,
     id: WorkerId,
     name: WorkerName,
     running: usize,
@@ -144,12 +146,12 @@ pub(super) async fn delete_page(
 ) -> Result<impl IntoResponse> {
     let worker = workers::worker(&app, id, visitor.with_role(Role::Provider)?.account_filter()).await?;
     let page = Page::new(&app, &visitor, &format!("Delete {}?", worker.name));
-    render(&DeletePage {
+    page.show(&DeletePage {
         id,
         running: worker.slots.iter().filter(|slot| slot.status == SlotStatus::Busy).count(),
         earned: text::money(&worker.earnings_micros, &page.currency),
         name: worker.name,
-        page,
+        page: &page,
     })
 }
 

@@ -1,6 +1,7 @@
 //! How figures read: one way for each kind, on every page.
 
 use std::fmt;
+use std::time::Duration;
 
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    pub(super) fn at(at: UnixMillis, now: UnixMillis, zone: &TimeZone) -> Moment {
+    pub fn at(at: UnixMillis, now: UnixMillis, zone: &TimeZone) -> Moment {
         let (there, today) = (zoned(at, zone), zoned(now, zone));
         let text = if there.date() == today.date() {
             there.strftime("today %H:%M").to_string()
@@ -31,7 +32,7 @@ impl Moment {
         Moment { machine: at.to_string(), exact: exact(at, zone), text, ages: false }
     }
 
-    pub(super) fn ago(at: UnixMillis, now: UnixMillis, zone: &TimeZone) -> Moment {
+    pub fn ago(at: UnixMillis, now: UnixMillis, zone: &TimeZone) -> Moment {
         let text = match now.seconds_since(at) {
             seconds if seconds < 5.0 => "just now".to_owned(),
             seconds => format!("{} ago", rough(seconds)),
@@ -50,7 +51,7 @@ impl fmt::Display for Moment {
 
 impl HtmlSafe for Moment {}
 
-pub(super) fn zoned(at: UnixMillis, zone: &TimeZone) -> jiff::Zoned {
+pub fn zoned(at: UnixMillis, zone: &TimeZone) -> jiff::Zoned {
     Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone())
 }
 
@@ -75,7 +76,7 @@ fn rough(seconds: f64) -> String {
     }
 }
 
-/// The two largest units.
+/// The two largest units, as they stand in a sentence or a table.
 pub fn duration(seconds: &f64) -> String {
     let whole = seconds.round().max(0.0) as i64;
     match whole {
@@ -84,6 +85,14 @@ pub fn duration(seconds: &f64) -> String {
         3_600..86_400 => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
         _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3_600),
     }
+}
+
+/// Hours, minutes and seconds of something that goes on, in a place of its own: digits that run.
+pub fn clock(seconds: &Option<f64>) -> String {
+    let Some(Ok(whole)) = seconds.map(Duration::try_from_secs_f64) else { return UNKNOWN.to_owned() };
+    let whole = whole.as_secs();
+    let (hours, minutes, seconds) = (whole / 3_600, whole / 60 % 60, whole % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 pub fn duration_or_unknown(seconds: &Option<f64>) -> String {
@@ -128,9 +137,11 @@ pub fn bytes(size: &u64) -> String {
 }
 
 /// `20 of 128 GiB`: both in the unit of the whole.
-pub fn part_of(part: u64, whole: u64) -> String {
+pub fn part_of(part: &Option<u64>, whole: &Option<u64>) -> String {
+    let Some(whole) = *whole else { return bytes_or_unknown(part) };
     let (scale, unit) = scale_of(whole);
-    format!("{} of {} {unit}", scaled(part, scale), scaled(whole, scale))
+    let part = part.map_or_else(|| UNKNOWN.to_owned(), |part| scaled(part, scale));
+    format!("{part} of {} {unit}", scaled(whole, scale))
 }
 
 fn scale_of(size: u64) -> (f64, &'static str) {
@@ -154,8 +165,20 @@ pub fn bytes_or_unknown(size: &Option<u64>) -> String {
     size.as_ref().map_or_else(|| UNKNOWN.to_owned(), bytes)
 }
 
+pub fn celsius(degrees: &f64) -> String {
+    format!("{degrees:.0} °C")
+}
+
 pub fn celsius_or_unknown(degrees: &Option<f64>) -> String {
-    degrees.map_or_else(|| UNKNOWN.to_owned(), |degrees| format!("{degrees:.0} °C"))
+    degrees.as_ref().map_or_else(|| UNKNOWN.to_owned(), celsius)
+}
+
+pub fn watts(power: &f64) -> String {
+    format!("{power:.0} W")
+}
+
+pub fn watts_or_unknown(power: &Option<f64>) -> String {
+    power.as_ref().map_or_else(|| UNKNOWN.to_owned(), watts)
 }
 
 /// `1 worker`, `2 workers`.
@@ -168,7 +191,7 @@ mod tests {
     use jiff::tz::TimeZone;
     use pictor_protocol::{Micros, UnixMillis};
 
-    use super::{Moment, bytes, duration, money, part_of, thousands};
+    use super::{Moment, UNKNOWN, bytes, clock, duration, money, part_of, percent, thousands};
 
     #[test]
     fn figures_read_one_way() {
@@ -179,7 +202,15 @@ mod tests {
         assert_eq!(thousands(-1_000_000), "−1\u{202f}000\u{202f}000");
         assert_eq!(duration(&3_725.0), "1 h 2 min");
         assert_eq!(bytes(&(25_769_803_776)), "24 GiB");
-        assert_eq!(part_of(1_610_612_736, 25_769_803_776), "1.5 of 24 GiB");
+        assert_eq!(part_of(&Some(3 << 29), &Some(24 << 30)), "1.5 of 24 GiB");
+        assert_eq!(part_of(&None, &Some(24 << 30)), "– of 24 GiB");
+        assert_eq!(
+            (part_of(&Some(3 << 29), &None), part_of(&None, &None)),
+            ("1.5 GiB".to_owned(), UNKNOWN.to_owned())
+        );
+        assert_eq!(percent(&0.426), "43 %");
+        assert_eq!((clock(&Some(59.9)), clock(&Some(3_725.0))), ("0:59".to_owned(), "1:02:05".to_owned()));
+        assert_eq!((clock(&None), clock(&Some(-1.0))), (UNKNOWN.to_owned(), UNKNOWN.to_owned()));
     }
 
     #[test]
