@@ -11,6 +11,7 @@ mod live;
 mod mining;
 mod page;
 mod rendering;
+pub mod set;
 pub mod settings;
 pub mod status;
 pub mod terminal;
@@ -27,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blender::Places,
-    collectors::{host::HostSample, nvml::Gpus},
     config::Config,
+    connection::Connection,
     health::Health,
-    heartbeat::Connection,
     idle::Idle,
+    measure::{host::HostSample, nvml::Gpus},
     pause::Pause,
     readiness::Readiness,
     settings::Settings,

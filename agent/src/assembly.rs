@@ -1,250 +1,190 @@
-//! The parts of an agent, put together.
+//! The agent, put together: [`run`] from its config file to its end, [`work`] with every route and every loop.
 
-use std::{net::SocketAddr, sync::Arc};
+mod parts;
 
-use anyhow::Context;
-use axum::Router;
-use pictor_protocol::Earned;
-use tokio::sync::{Notify, watch};
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{App, History},
-    blender::Places,
-    collectors::{self, Sources, host::HostSample, nvml::Gpus, render::Counters},
-    config::Config,
-    devices,
-    economics::Economics,
-    health::{self, Health},
-    heartbeat::{Connection, Heartbeat},
-    idle::{Idle, Supervisors},
-    machine::Machine,
-    outbox::{Outbox, sender::Sender},
-    pause::Pause,
-    readiness::{Probe, Readiness},
-    registry::Registry,
-    runner::{Runner, SceneCache},
-    sampler::{Sampler, Threads},
-    server,
-    settings::{Live, Settings},
-    slots::Slots,
-    task_log::TaskLogs,
-    test_render::TestRenders,
-    update::{Started, Updates},
+    app::{
+        self, first_run,
+        link::{self, Link},
+    },
+    config::{self, Config, ConfigError, RunFlags},
+    data_folder::DataFolder,
+    import,
+    runner::{Assignment, Runner},
+    server::{self, Doors},
+    slots::Stop,
+    update::{self, Boot, Ended, Started},
 };
+use parts::{Agent, Shared};
 
-/// The parts of a running agent, not yet running.
-pub(crate) struct Agent {
-    pub(crate) shared: Shared,
-    pub(crate) routes: Router,
-    pub(crate) probe: Probe,
-    pub(crate) watched: health::Sources,
-    pub(crate) heartbeat: Arc<Heartbeat>,
-    pub(crate) idle: Supervisors,
-    pub(crate) sender: Sender,
-    pub(crate) runner: Arc<Runner>,
-    pub(crate) updates: Arc<Updates>,
-    pub(crate) threads: Threads,
-    pub(crate) app: Arc<App>,
+/// How long the outbox may go on sending once rendering has stopped.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+const FLUSH_LOOK: Duration = Duration::from_millis(50);
+
+/// Runs the agent until `shutdown`, or until a new version takes over. Where it has no config file yet, an enrolment key
+/// brings it one.
+pub async fn run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    let held = enrol(flags, &shutdown).await?;
+    if shutdown.is_cancelled() {
+        return Ok(Ended::Stopped);
+    }
+    run_with(Config::load(flags)?, held, link::new_key(), shutdown).await
 }
 
-/// What several parts read and write.
-pub(crate) struct Shared {
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) logs: Arc<TaskLogs>,
-    pub(crate) pause: Arc<Pause>,
-    pub(crate) readiness: Arc<Readiness>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) economics: Arc<Economics>,
-    /// Rings the heartbeat.
-    pub(crate) news: Arc<Notify>,
-    pub(crate) gpus: watch::Sender<Option<Gpus>>,
-    pub(crate) host: watch::Sender<Option<HostSample>>,
-    pub(crate) connection: watch::Sender<Connection>,
-    pub(crate) earned: watch::Sender<Option<Earned>>,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) idle: Arc<Idle>,
-    /// The switch of the settings.
-    pub(crate) update_enabled: watch::Receiver<bool>,
-    places: watch::Sender<Places>,
+/// The same; where there is no enrolment key either, the page that asks for a config file runs first.
+pub async fn set_up_and_run(flags: &RunFlags, shutdown: CancellationToken) -> anyhow::Result<Ended> {
+    let mut held = enrol(flags, &shutdown).await?;
+    // Of both, so that who has opened the one need not open the other.
+    let key = link::new_key();
+    let config = match Config::load(flags) {
+        _ if shutdown.is_cancelled() => return Ok(Ended::Stopped),
+        Err(ConfigError::Missing(destination)) => {
+            config::check_flags(flags, &destination)?;
+            let (data, listen) = (config::data_of(flags)?, config::app_listen_of(flags));
+            held = Some(DataFolder::held_or_open(held, &data)?);
+            let listener = server::bind(listen).await?;
+            first_run::serve(listener, &key, &data, destination, &shutdown).await?;
+            if shutdown.is_cancelled() {
+                return Ok(Ended::Stopped);
+            }
+            Config::load(flags)?
+        }
+        config => config?,
+    };
+    run_with(config, held, key, shutdown).await
 }
 
-pub(crate) async fn assemble(
+/// Trades the start's enrolment key, if it has one. From then on the data folder is held: of two starts at once, one is
+/// to spend the key, and the other one to find it at work.
+async fn enrol(flags: &RunFlags, shutdown: &CancellationToken) -> anyhow::Result<Option<DataFolder>> {
+    if flags.enrol.is_none() {
+        return Ok(None);
+    }
+    let held = DataFolder::open(&config::data_of(flags)?)?;
+    tokio::select! {
+        enrolled = import::enrol_at_start(flags) => enrolled?,
+        () = shutdown.cancelled() => {}
+    }
+    Ok(Some(held))
+}
+
+/// The worker app opens with `key`, unless this process was another version before: then with the key of that one.
+pub async fn run_with(
+    config: Config,
+    held: Option<DataFolder>,
+    key: String,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Ended> {
+    let _data = DataFolder::held_or_open(held, &config.data)?;
+    let started = match update::boot(&config.update)? {
+        Boot::Run(started) => started,
+        Boot::Switch(place, program) => return Ok(Ended::Switch(place, program)),
+    };
+    let trial = started.trial.clone();
+    let key = Link::inherited_key(&config.link_folder).unwrap_or(key);
+    let ended = work(config, started, key, shutdown).await;
+    update::conclude(trial, &ended);
+    ended
+}
+
+/// At the end it stops rendering, gives its leases back, sends what is finished, says goodbye.
+async fn work(
     config: Config,
     started: Started,
-    listen: SocketAddr,
+    key: String,
     shutdown: CancellationToken,
-) -> anyhow::Result<Agent> {
-    let registry = Registry::new(&config.identity.0)?;
-    let machine = Machine::identify(&config.data)?;
-    let (shared, idle) = Shared::open(&config).await?;
-    let (sampler, threads) = Sampler::start(collectors::all(shared.sources(&config, &machine))?)?;
-    let watched = shared.watched(&config);
-    let heartbeat = Arc::new(shared.heartbeat(registry.clone(), &config, machine, listen));
-    tracing::info!("serving http://{listen}/metrics, data in {}", config.data.display());
-    let worker_id = config.identity.0.worker_id;
-    let routes =
-        server::routes(sampler, Arc::clone(&shared.health), worker_id, config.metrics.access.clone());
-    let probe = Probe {
-        places: shared.places.clone(),
-        sandbox: config.sandbox.clone(),
-        device: config.device,
-        data: config.data.clone(),
-        slots: shared.slots.devices().len(),
+) -> anyhow::Result<Ended> {
+    let doors = Doors::open(config.listen, config.app_listen).await?;
+    let (link_folder, is_service) = (config.link_folder.clone(), config.link_folder != config.data);
+    let agent = parts::assemble(config, started, doors.metrics_address()?, shutdown.clone()).await?;
+    let Agent {
+        shared,
+        routes,
+        probe,
+        watched,
+        heartbeat,
+        idle,
+        sender,
+        runner,
+        updates,
+        app,
+        threads: _threads,
+    } = agent;
+    let Shared { readiness, health, economics, update_enabled, .. } = shared;
+    let link = Link::new(doors.app_address()?, key);
+    let app_routes = app::routes(Arc::clone(&app), &link.key, doors.app_address()?);
+    let published = link.publish(&link_folder, is_service).context("cannot leave the worker app's link")?;
+
+    // The loops. None of them ends by itself.
+    let mut loops = JoinSet::new();
+    loops.spawn(async move { doors.serve(routes, app_routes).await.err().map(|error| error.to_string()) });
+    loops.spawn(async move { match app.watch().await {} });
+    loops.spawn({
+        let updates = Arc::clone(&updates);
+        async move { match updates.follow(update_enabled).await {} }
+    });
+    loops.spawn(async move { match readiness.watch(&probe).await {} });
+    loops.spawn(async move { match health.watch(watched).await {} });
+    loops.spawn({
+        let heartbeat = Arc::clone(&heartbeat);
+        async move { match heartbeat.run().await {} }
+    });
+    loops.spawn(async move { match sender.run().await {} });
+    loops.spawn(async move { match idle.run().await {} });
+    let (mut rendering, slots) = start_rendering(&runner);
+    let result = tokio::select! {
+        () = shutdown.cancelled() => Ok(Ended::Stopped),
+        ended = updates.run() => Ok(ended),
+        never = runner.ask(&slots) => match never {},
+        ended = loops.join_next() => Err(anyhow!("a loop of the agent ended: {ended:?}")),
     };
-    let (slots, connection) = (Arc::clone(&shared.slots), shared.connection.subscribe());
-    let news = Arc::clone(&shared.news);
-    let updates = Arc::new(Updates::new(started, &config, registry.clone(), slots, connection, news));
-    let app = Arc::new(shared.app(&config, Arc::clone(&updates), shutdown));
-    let runner = Arc::new(shared.runner(registry, config)?);
-    let sender = runner.sender();
-    Ok(Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, updates, threads, app })
+
+    drop(slots);
+    runner.slots.stop_all(&Stop::Shutdown);
+    let stopped = async { while rendering.join_next().await.is_some() {} };
+    tokio::join!(stopped, runner.idle.stop());
+    let outbox = Arc::clone(&runner.outbox);
+    tokio::task::spawn_blocking(move || outbox.release_unfinished("the agent stops")).await?;
+    flush(&runner).await;
+    loops.shutdown().await;
+    // Who only becomes another version is back before anybody misses it.
+    if !matches!(result, Ok(Ended::Switch(..))) {
+        heartbeat.goodbye().await;
+    }
+    if matches!(result, Ok(Ended::Stopped)) {
+        published.take_away();
+    }
+    economics.save();
+    result
 }
 
-impl Shared {
-    async fn open(config: &Config) -> anyhow::Result<(Shared, Supervisors)> {
-        let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
-        let devices = devices::find(config.device, config.metrics.nvml_library.clone(), &config.data).await;
-        let (slots, news) = (Arc::new(Slots::new(devices)), Arc::new(Notify::new()));
-        let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
-        let idle = watch::Sender::new(config.idle.clone());
-        let places = watch::Sender::new(config.places.clone());
-        let live = Live {
-            economics: Arc::clone(&economics),
-            idle: idle.clone(),
-            places: places.clone(),
-            blender_is_given: config.blender_is_given,
-            update_enabled: watch::Sender::new(config.update.is_enabled),
-        };
-        let update_enabled = live.update_enabled.subscribe();
-        let (idle, supervisors) = Idle::new(Arc::clone(&slots), idle, &config.sandbox.agent, &config.data);
-        let shared = Shared {
-            pause: Arc::new(Pause::open(&config.data, Arc::clone(&slots), Arc::clone(&news))),
-            logs: Arc::new(TaskLogs::new(slots.devices().len())),
-            slots,
-            outbox: Arc::new(outbox),
-            counters: Arc::new(Counters::new()?),
-            readiness: Arc::new(Readiness::new()),
-            health: Arc::new(Health::default()),
-            economics,
-            news,
-            gpus: watch::Sender::new(None),
-            host: watch::Sender::new(None),
-            connection: watch::Sender::new(Connection::default()),
-            earned: watch::Sender::new(None),
-            settings: Arc::new(Settings::of_agent(config.path.clone(), live)),
-            idle: Arc::new(idle),
-            update_enabled,
-            places,
-        };
-        Ok((shared, supervisors))
-    }
+/// One loop a slot, which ends with its channel.
+fn start_rendering(runner: &Arc<Runner>) -> (JoinSet<()>, Vec<mpsc::Sender<Assignment>>) {
+    let mut rendering = JoinSet::new();
+    let start = |_| {
+        let (assignments, assigned) = mpsc::channel(1);
+        rendering.spawn(Arc::clone(runner).work(assigned));
+        assignments
+    };
+    let slots = runner.slots.devices().iter().map(start).collect();
+    (rendering, slots)
+}
 
-    fn sources(&self, config: &Config, machine: &Machine) -> Sources {
-        Sources {
-            metrics: config.metrics.clone(),
-            data: config.data.clone(),
-            gpus: self.gpus.clone(),
-            host: self.host.clone(),
-            hostname: machine.hostname.clone(),
-            os: machine.os.clone(),
-            slots: Arc::clone(&self.slots),
-            outbox: Arc::clone(&self.outbox),
-            counters: Arc::clone(&self.counters),
-            idle: Arc::clone(&self.idle),
-            connection: self.connection.subscribe(),
-            earned: self.earned.subscribe(),
-            economics: Arc::clone(&self.economics),
-            health: Arc::clone(&self.health),
-        }
+/// Lets the sender finish, as far as the registry is there and quick.
+async fn flush(runner: &Runner) {
+    let until = Instant::now() + FLUSH_TIMEOUT;
+    let mut look = tokio::time::interval(FLUSH_LOOK);
+    while runner.connection.borrow().is_up() && runner.outbox.entries() > 0 && Instant::now() < until {
+        look.tick().await;
     }
-
-    fn watched(&self, config: &Config) -> health::Sources {
-        health::Sources {
-            data: config.data.clone(),
-            slots: Arc::clone(&self.slots),
-            readiness: Arc::clone(&self.readiness),
-            gpus: self.gpus.subscribe(),
-            connection: self.connection.subscribe(),
-            news: Arc::clone(&self.news),
-            device: config.device,
-        }
-    }
-
-    fn heartbeat(
-        &self,
-        registry: Registry,
-        config: &Config,
-        machine: Machine,
-        metrics_listen: SocketAddr,
-    ) -> Heartbeat {
-        let test_renders = TestRenders::new(
-            registry.clone(),
-            Arc::clone(&self.slots),
-            Arc::clone(&self.readiness),
-            Arc::clone(&self.idle),
-            Arc::clone(&self.news),
-            config,
-        );
-        Heartbeat {
-            registry,
-            test_renders,
-            machine,
-            metrics_listen,
-            slots: Arc::clone(&self.slots),
-            outbox: Arc::clone(&self.outbox),
-            readiness: Arc::clone(&self.readiness),
-            health: Arc::clone(&self.health),
-            economics: Arc::clone(&self.economics),
-            gpus: self.gpus.subscribe(),
-            host: self.host.subscribe(),
-            connection: self.connection.clone(),
-            earned: self.earned.clone(),
-            news: Arc::clone(&self.news),
-        }
-    }
-
-    fn app(&self, config: &Config, updates: Arc<Updates>, shutdown: CancellationToken) -> App {
-        App {
-            updates,
-            places: self.places.subscribe(),
-            config: config.clone(),
-            checkup: Arc::default(),
-            settings: Arc::clone(&self.settings),
-            idle: Arc::clone(&self.idle),
-            slots: Arc::clone(&self.slots),
-            logs: Arc::clone(&self.logs),
-            pause: Arc::clone(&self.pause),
-            readiness: Arc::clone(&self.readiness),
-            health: Arc::clone(&self.health),
-            gpus: self.gpus.subscribe(),
-            host: self.host.subscribe(),
-            connection: self.connection.subscribe(),
-            earned: self.earned.subscribe(),
-            history: History::default(),
-            shutdown,
-        }
-    }
-
-    fn runner(&self, registry: Registry, config: Config) -> anyhow::Result<Runner> {
-        let (folder, counters) = (config.data.join("cache/scenes"), Arc::clone(&self.counters));
-        let scenes = SceneCache::open(&folder, config.scene_cache_bytes, counters);
-        Ok(Runner {
-            registry,
-            slots: Arc::clone(&self.slots),
-            outbox: Arc::clone(&self.outbox),
-            scenes: Arc::new(scenes.context("cannot read the scene cache")?),
-            readiness: Arc::clone(&self.readiness),
-            idle: Arc::clone(&self.idle),
-            connection: self.connection.subscribe(),
-            counters: Arc::clone(&self.counters),
-            logs: Arc::clone(&self.logs),
-            news: Arc::clone(&self.news),
-            limits: config.limits,
-            render_folder: config.data.join("render"),
-            data: config.data,
-        })
+    let left = runner.outbox.entries();
+    if left > 0 {
+        tracing::info!("{left} results wait in the outbox for the next start");
     }
 }

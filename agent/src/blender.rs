@@ -7,6 +7,7 @@ pub mod detect;
 pub mod output;
 pub mod progress;
 pub mod sandbox;
+pub mod settings;
 
 mod channel;
 mod command;

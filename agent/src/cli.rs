@@ -1,84 +1,89 @@
-//! What each command of `pictor-agent` does.
+//! The command line, and what each command of `pictor-agent` does.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use pictor_telemetry::Service;
-use tokio::runtime::Runtime;
+use pictor_manual::ManualArgs;
+use pictor_telemetry::TelemetryArgs;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    app::terminal,
-    blender::sandbox,
-    config::{self, Cli, Command, Config, DoctorFlags, RunFlags},
-    desktop, doctor, idle, import,
-    process::Requests,
-    settings,
-    update::{self, Ended, command::UpdateFlags},
-};
 #[cfg(windows)]
-use crate::{job_object, service};
+use crate::service;
+use crate::{
+    app::{set, terminal},
+    assembly,
+    blender::sandbox,
+    config::{self, Config, RunFlags},
+    desktop, doctor, idle, import,
+    program::{SERVICE, bind_children, on_runtime, set_up_tls, stop_on_signals},
+    registry::Registry,
+    update::{self, Ended},
+};
 
-/// What still blocks a thread after a clean end is not waited for any longer.
-pub(crate) const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+/// Renders tasks of a render network, and exposes what this machine does to Prometheus.
+#[derive(Debug, clap::Parser)]
+#[command(version = env!("PICTOR_VERSION"), max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
 
-/// As releases are numbered.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-pub(crate) const SERVICE: Service = Service { name: "pictor-agent", version: VERSION };
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Installs a worker's config file, downloaded from the console or traded for an enrolment key
+    Import(import::Flags),
+    /// Takes tasks, renders them, serves /metrics
+    Run(RunFlags),
+    /// Checks GPU, driver, Blender, sandbox, disk, registry and clock, and says what to do about each
+    Doctor(doctor::Flags),
+    /// Shows what the running agent does: slots, tasks, progress, what is wrong
+    Status(terminal::Flags),
+    /// Opens the worker app: in a window of its own, or in the browser; starts the agent if none runs
+    App(desktop::Flags),
+    /// Changes one setting in the config file; without KEY, lists what can be changed
+    Set(set::Flags),
+    /// Keeps the owner's own program from outliving the agent; for the agent's own use
+    #[command(hide = true)]
+    IdleGuard(idle::GuardArgs),
+    /// Makes a newer version ready; the agent tries it once no task runs, and goes back if it does not work
+    Update(UpdateFlags),
+    /// Says which version this is, if its config file can be read; for the agent's own use
+    #[command(hide = true)]
+    SelfCheck(RunFlags),
+    /// The last step into the sandbox; for the agent's own use
+    #[command(hide = true)]
+    Sandbox(sandbox::InnerArgs),
+    /// Runs the agent as a Windows service, started with the machine
+    #[cfg(windows)]
+    Service(service::Flags),
+    /// Writes shell completions and man pages to a folder; for those who make packages
+    #[command(hide = true)]
+    Manual(ManualArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct UpdateFlags {
+    #[command(flatten)]
+    pub run: RunFlags,
+    /// Only say whether there is a newer version
+    #[arg(long, env = "PICTOR_CHECK")]
+    pub check: bool,
+}
 
 /// Does what the command line says.
 pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(flags) => {
+        Command::Run(flags) => run(&telemetry, flags),
+        Command::App(flags) => open_app(&telemetry, &flags),
+        #[cfg(windows)]
+        Command::Service(flags) => {
             bind_children()?;
-            set_up_tls();
-            let telemetry = telemetry.start(&SERVICE)?;
-            let result = update::or_go_back(|| on_runtime(run(flags)));
-            telemetry.stop();
-            result?.proceed()?;
-            Ok(ExitCode::SUCCESS)
+            service::execute(&telemetry, flags)
         }
-        Command::Doctor(flags) => {
-            become_owner(&flags.run)?;
-            bind_children()?;
-            telemetry.log()?;
-            set_up_tls();
-            on_runtime(examine(flags))
-        }
-        Command::App(flags) => {
-            bind_children()?;
-            set_up_tls();
-            let telemetry = telemetry.start(&SERVICE)?;
-            let result = desktop::app(&flags);
-            telemetry.stop();
-            result
-        }
-        Command::Status(flags) => {
-            telemetry.log()?;
-            set_up_tls();
-            on_runtime(async move {
-                let data = config::data_of(&flags.run)?;
-                terminal::show(&data, flags.watch, flags.json).await.map(|()| ExitCode::SUCCESS)
-            })
-        }
-        Command::Set(flags) => {
-            telemetry.log()?;
-            set_up_tls();
-            on_runtime(async move { settings::set(flags).await.map(|()| ExitCode::SUCCESS) })
-        }
-        Command::IdleGuard(args) => idle::guard(&args),
-        Command::Update(flags) => {
-            become_owner(&flags.run)?;
-            telemetry.log()?;
-            set_up_tls();
-            on_runtime(update_self(flags))
-        }
-        Command::SelfCheck(flags) => {
-            telemetry.log()?;
-            Config::load(&flags)?;
-            update::command::self_check()
-        }
+        Command::IdleGuard(args) => idle::guard(&args, config::system_folder().as_deref()),
         // Before any thread is started: its limits and filters bind the thread that sets them.
         Command::Sandbox(args) => {
             telemetry.log()?;
@@ -89,17 +94,70 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
                 .context("cannot write the manual")?;
             Ok(ExitCode::SUCCESS)
         }
-        #[cfg(windows)]
-        Command::Service(flags) => {
+        Command::Doctor(flags) => {
+            become_owner(&flags.run)?;
             bind_children()?;
-            service::execute(&telemetry, flags)
+            telemetry.log()?;
+            on_line(examine(flags))
+        }
+        Command::Update(flags) => {
+            become_owner(&flags.run)?;
+            telemetry.log()?;
+            on_line(update_self(flags))
+        }
+        Command::SelfCheck(flags) => {
+            telemetry.log()?;
+            Config::load(&flags)?;
+            update::command::self_check()
+        }
+        Command::Status(flags) => {
+            telemetry.log()?;
+            on_line(done(terminal::show(flags)))
+        }
+        Command::Set(flags) => {
+            telemetry.log()?;
+            on_line(done(set::set(flags)))
         }
         Command::Import(flags) => {
             telemetry.log()?;
-            set_up_tls();
-            on_runtime(async move { import::import(flags).await.map(|()| ExitCode::SUCCESS) })
+            on_line(done(import::import(flags)))
         }
     }
+}
+
+fn run(telemetry: &TelemetryArgs, flags: RunFlags) -> anyhow::Result<ExitCode> {
+    bind_children()?;
+    set_up_tls();
+    let telemetry = telemetry.start(&SERVICE)?;
+    let result = update::or_go_back(|| on_runtime(run_until_signal(flags)));
+    telemetry.stop();
+    result?.proceed()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_until_signal(flags: RunFlags) -> anyhow::Result<Ended> {
+    let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    assembly::run(&flags, shutdown).await
+}
+
+fn open_app(telemetry: &TelemetryArgs, flags: &desktop::Flags) -> anyhow::Result<ExitCode> {
+    bind_children()?;
+    set_up_tls();
+    let telemetry = telemetry.start(&SERVICE)?;
+    let result = desktop::app(flags);
+    telemetry.stop();
+    result
+}
+
+/// What calls the registry or the running agent.
+fn on_line(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    set_up_tls();
+    on_runtime(work)
+}
+
+async fn done(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    work.await.map(|()| ExitCode::SUCCESS)
 }
 
 /// A config file names programs to run, so root reads another user's as that user.
@@ -125,56 +183,13 @@ fn become_owner(_: &RunFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn set_up_tls() {
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("TLS is set up already");
-    }
-}
-
-pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = runtime()?;
-    let result = runtime.block_on(work);
-    runtime.shutdown_timeout(RUNTIME_GRACE);
-    result
-}
-
-pub(crate) fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
-}
-
-/// What this process starts ends with it, however it ends. On Linux each sandbox and guard sees to that.
-fn bind_children() -> anyhow::Result<()> {
-    #[cfg(windows)]
-    job_object::enter(&job_object::Bounds { lets_go: true, ..job_object::Bounds::default() })
-        .context("cannot enter a job object")?;
-    Ok(())
-}
-
-async fn run(flags: RunFlags) -> anyhow::Result<Ended> {
-    let shutdown = CancellationToken::new();
-    stop_on_signals(&shutdown)?;
-    crate::run(&flags, shutdown).await
-}
-
-/// SIGTERM, Ctrl-C and their like stop the agent, and the second time at once.
-pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut requests = Requests::listen()?;
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        requests.next().await;
-        tracing::info!("stopping; a second signal stops at once");
-        stop.cancel();
-        requests.next().await;
-        std::process::exit(1);
-    });
-    Ok(())
-}
-
 async fn update_self(flags: UpdateFlags) -> anyhow::Result<ExitCode> {
-    update::command::update(Config::load(&flags.run)?, flags.check).await
+    let config = Config::load(&flags.run)?;
+    let registry = Registry::new(&config.identity.0)?;
+    update::command::update(config.update, registry, flags.check).await
 }
 
-async fn examine(flags: DoctorFlags) -> anyhow::Result<ExitCode> {
+async fn examine(flags: doctor::Flags) -> anyhow::Result<ExitCode> {
     let config = Config::load(&flags.run);
     let healthy = doctor::examine(config, flags.json, flags.accept_gpus, flags.render).await?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,4 +1,5 @@
-//! The agent's configuration: flags over environment over file. Nothing else in the agent reads the environment.
+//! The agent's configuration: flags over environment over file. Nothing else in the agent reads the environment. Each
+//! table is its feature's own; here the file is read once, and each is handed what is its.
 
 mod flags;
 mod places;
@@ -7,28 +8,28 @@ use std::{
     env, fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
 use serde::Deserialize;
 use url::Url;
 
-pub use flags::{Cli, Command, DoctorFlags, ImportFlags, RunFlags, SetFlags, StatusFlags};
-pub use places::{Session, is_root, opener, service_link_folder};
+pub use flags::{CONFIG_DEFAULT, RunFlags};
+pub use places::{Session, is_root, opener, service_link_folder, system_folder};
 #[cfg(windows)]
-pub use places::{in_folder, programs_folder, service_folder, system_folder};
+pub use places::{in_folder, programs_folder, service_folder};
 
 use crate::{
-    blender::{Limits, Places, sandbox},
-    devices::DeviceChoice,
-    economics, idle, update,
+    blender::{Limits, Places, sandbox, settings},
+    collectors,
+    devices::{self, DeviceChoice},
+    economics, idle, measure,
+    server::{AccessError, MetricsAccess},
+    update,
 };
 
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9850);
 const SCENE_CACHE_BYTES_DEFAULT: u64 = 20 << 30;
-/// Faster than this, measuring costs more than it tells.
-const INTERVAL_SECONDS_MIN: f64 = 0.1;
 
 /// Why there is no usable configuration. The agent exits with 78.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +63,17 @@ struct File {
     #[serde(default)]
     agent: AgentTable,
     #[serde(default)]
-    blender: BlenderTable,
+    blender: devices::Table,
     #[serde(default)]
-    sandbox: SandboxTable,
+    sandbox: settings::Table,
     #[serde(default)]
-    metrics: MetricsTable,
+    metrics: collectors::settings::Table,
     #[serde(default)]
     economics: economics::Table,
     #[serde(default)]
     idle: idle::Table,
     #[serde(default)]
-    update: UpdateTable,
+    update: update::Table,
 }
 
 impl File {
@@ -94,52 +95,6 @@ struct AgentTable {
     app_listen: Option<SocketAddr>,
     data: Option<PathBuf>,
     scene_cache_bytes: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BlenderTable {
-    path: Option<PathBuf>,
-    #[serde(default)]
-    device: DeviceChoice,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SandboxTable {
-    #[serde(default)]
-    mode: sandbox::Mode,
-    bubblewrap: Option<PathBuf>,
-    uid: Option<u32>,
-    memory_bytes: Option<u64>,
-    output_bytes: Option<u64>,
-    file_bytes: Option<u64>,
-    processes: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MetricsTable {
-    nvml_library: Option<PathBuf>,
-    gpu_interval_seconds: Option<f64>,
-    gpu_idle_interval_seconds: Option<f64>,
-    #[serde(default)]
-    pcie_throughput: bool,
-    #[serde(default)]
-    gpu_processes: bool,
-    #[serde(default)]
-    dcgm_names: bool,
-    host_interval_seconds: Option<f64>,
-    token_file: Option<PathBuf>,
-    #[serde(default)]
-    open: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UpdateTable {
-    enabled: Option<bool>,
-    public_key: Option<String>,
 }
 
 /// What of a config file can change while the agent runs.
@@ -172,7 +127,9 @@ pub struct Config {
     pub sandbox: sandbox::Settings,
     /// `wall` is each task's own.
     pub limits: Limits,
-    pub metrics: MetricsConfig,
+    pub metrics: measure::settings::Settings,
+    /// Who may read them.
+    pub metrics_access: MetricsAccess,
     pub economics: economics::Settings,
     pub idle: idle::Settings,
     pub update: update::Settings,
@@ -185,37 +142,6 @@ pub struct Identity(pub WorkerConfig);
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Identity").field(&self.0.worker_id).field(&self.0.registry.as_str()).finish()
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct MetricsConfig {
-    pub nvml_library: Option<PathBuf>,
-    pub gpu_interval: Duration,
-    /// Once no GPU has had anything to do for a while.
-    pub gpu_idle_interval: Duration,
-    pub pcie_throughput: bool,
-    pub gpu_processes: bool,
-    pub dcgm_names: bool,
-    pub host_interval: Duration,
-    pub access: MetricsAccess,
-}
-
-/// Who may read `/metrics`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum MetricsAccess {
-    /// Whoever reaches the listener: it is on loopback, or its owner said so.
-    Anyone,
-    /// Who shows this bearer token.
-    Bearer(String),
-}
-
-impl fmt::Debug for MetricsAccess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            MetricsAccess::Anyone => "Anyone",
-            MetricsAccess::Bearer(_) => "Bearer",
-        })
     }
 }
 
@@ -236,38 +162,14 @@ impl Config {
         let data = flags.data.clone().or(file.agent.data).map_or_else(places::default_data, Ok)?;
         let data = std::path::absolute(&data)
             .map_err(|source| ConfigError::Unreadable { path: data.clone(), source })?;
-        let agent = env::current_exe()
-            .map_err(|source| ConfigError::Unreadable { path: "/proc/self/exe".into(), source })?;
-        let mut sandbox_settings = sandbox::Settings::new(file.sandbox.mode, agent);
-        #[cfg(windows)]
-        {
-            sandbox_settings.system = places::system();
-        }
-        if let Some(bubblewrap) = file.sandbox.bubblewrap {
-            sandbox_settings.bubblewrap = bubblewrap;
-        }
-        if let Some(uid) = file.sandbox.uid {
-            sandbox_settings.first_identity = uid;
-        }
-        let usual = Limits::default();
-        let limits = Limits {
-            memory_bytes: file.sandbox.memory_bytes.or(usual.memory_bytes),
-            output_bytes: file.sandbox.output_bytes.unwrap_or(usual.output_bytes),
-            file_bytes: file.sandbox.file_bytes.unwrap_or(usual.file_bytes),
-            processes: file.sandbox.processes.unwrap_or(usual.processes),
-            wall: usual.wall,
-        };
-        let update = file.update.settings(&path)?;
-        let mut table = file.metrics;
-        table.token_file = flags.metrics_token_file.clone().or(table.token_file);
-        let access = table.access(&path, listen)?;
-        let metrics = table.config(&path, access)?;
+        let refused = |message| ConfigError::Value { path: path.clone(), message };
+        let token_file = flags.metrics_token_file.as_ref().or(file.metrics.token_file.as_ref());
+        let metrics_access = access(&path, token_file, file.metrics.open, listen)?;
         Ok(Config {
             identity: Identity(worker),
             listen,
             app_listen: flags.app_listen.or(file.agent.app_listen).filter(|app| *app != listen),
             link_folder: places::link_folder(&data),
-            data,
             scene_cache_bytes: file.agent.scene_cache_bytes.unwrap_or(SCENE_CACHE_BYTES_DEFAULT),
             places: Places {
                 configured: flags.blender.clone().or(file.blender.path),
@@ -276,15 +178,43 @@ impl Config {
             },
             blender_is_given: flags.blender.is_some(),
             device: file.blender.device,
-            sandbox: sandbox_settings,
-            limits,
-            metrics,
+            sandbox: isolation(&file.sandbox)?,
+            limits: file.sandbox.limits(),
+            metrics: file.metrics.settings(places::nvml_library()).map_err(refused)?,
+            metrics_access,
             economics,
             idle,
-            update,
+            update: file.update.settings(data.clone(), path.clone()).map_err(refused)?,
+            data,
             path,
         })
     }
+}
+
+/// What to isolate with: this program, and the folders of this system.
+fn isolation(table: &settings::Table) -> Result<sandbox::Settings, ConfigError> {
+    let agent = env::current_exe()
+        .map_err(|source| ConfigError::Unreadable { path: "/proc/self/exe".into(), source })?;
+    #[cfg_attr(not(windows), expect(unused_mut))]
+    let mut settings = table.settings(agent);
+    #[cfg(windows)]
+    {
+        settings.system = places::system();
+    }
+    Ok(settings)
+}
+
+fn access(
+    path: &Path,
+    token_file: Option<&PathBuf>,
+    is_open: bool,
+    listen: SocketAddr,
+) -> Result<MetricsAccess, ConfigError> {
+    MetricsAccess::of(token_file.map(PathBuf::as_path), is_open, listen).map_err(|error| match error {
+        AccessError::Unreadable { file, source } => ConfigError::Unreadable { path: file, source },
+        AccessError::Empty(ref file) => ConfigError::Value { path: file.clone(), message: error.to_string() },
+        AccessError::Unsaid(_) => ConfigError::Value { path: path.to_owned(), message: error.to_string() },
+    })
 }
 
 /// Reads a config file's text.
@@ -317,14 +247,15 @@ pub fn changeable(path: &Path, text: &str) -> Result<Changeable, ConfigError> {
 pub fn check(path: &Path, text: &str) -> Result<(), ConfigError> {
     changeable(path, text)?;
     let file = parse(path, text)?;
-    file.metrics.config(path, MetricsAccess::Anyone)?;
-    file.update.settings(path).map(drop)
+    let refused = |message| ConfigError::Value { path: path.to_owned(), message };
+    file.metrics.settings(None).map_err(refused)?;
+    file.update.key().map(drop).map_err(refused)
 }
 
 /// Refuses flags that no imported config file can go with: who may read `/metrics` is not a downloaded file's to say.
 pub fn check_flags(flags: &RunFlags, path: &Path) -> Result<(), ConfigError> {
-    let table = MetricsTable { token_file: flags.metrics_token_file.clone(), ..MetricsTable::default() };
-    table.access(path, flags.listen.unwrap_or(LISTEN_DEFAULT)).map(drop)
+    let listen = flags.listen.unwrap_or(LISTEN_DEFAULT);
+    access(path, flags.metrics_token_file.as_ref(), false, listen).map(drop)
 }
 
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
@@ -347,68 +278,8 @@ fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
     if file.token.is_empty() || !file.token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(value("`token` is not an access token"));
     }
-    if file.sandbox.uid == Some(0) {
-        return Err(value("`uid` under [sandbox] is root, whom no sandbox holds"));
-    }
+    file.sandbox.check().map_err(|message| value(&message))?;
     Ok(file)
-}
-
-impl UpdateTable {
-    fn settings(&self, path: &Path) -> Result<update::Settings, ConfigError> {
-        update::Settings::new(self.enabled, self.public_key.as_deref())
-            .map_err(|message| ConfigError::Value { path: path.to_owned(), message })
-    }
-}
-
-impl MetricsTable {
-    fn config(self, path: &Path, access: MetricsAccess) -> Result<MetricsConfig, ConfigError> {
-        let interval = |key: &str, seconds: Option<f64>, usual: f64| {
-            let seconds = seconds.unwrap_or(usual);
-            if (INTERVAL_SECONDS_MIN..=3600.0).contains(&seconds) {
-                Ok(Duration::from_secs_f64(seconds))
-            } else {
-                let message =
-                    format!("`{key}` under [metrics] is {seconds}; it can be {INTERVAL_SECONDS_MIN} to 3600");
-                Err(ConfigError::Value { path: path.to_owned(), message })
-            }
-        };
-        Ok(MetricsConfig {
-            nvml_library: self.nvml_library.or_else(places::nvml_library),
-            gpu_interval: interval("gpu_interval_seconds", self.gpu_interval_seconds, 1.0)?,
-            gpu_idle_interval: interval("gpu_idle_interval_seconds", self.gpu_idle_interval_seconds, 10.0)?,
-            pcie_throughput: self.pcie_throughput,
-            gpu_processes: self.gpu_processes,
-            dcgm_names: self.dcgm_names,
-            host_interval: interval("host_interval_seconds", self.host_interval_seconds, 1.0)?,
-            access,
-        })
-    }
-
-    fn access(&self, path: &Path, listen: SocketAddr) -> Result<MetricsAccess, ConfigError> {
-        match &self.token_file {
-            Some(token_file) => {
-                let text = fs::read_to_string(token_file)
-                    .map_err(|source| ConfigError::Unreadable { path: token_file.clone(), source })?;
-                let token = text.trim();
-                if token.is_empty() {
-                    return Err(ConfigError::Value {
-                        path: token_file.clone(),
-                        message: "the token file is empty".to_owned(),
-                    });
-                }
-                Ok(MetricsAccess::Bearer(token.to_owned()))
-            }
-            None if listen.ip().is_loopback() || self.open => Ok(MetricsAccess::Anyone),
-            None => {
-                let message = format!(
-                    "{listen} can be reached from other machines: say --metrics-token-file FILE, or write \
-                     `token_file = \"FILE\"` under [metrics], so that /metrics asks for the token in it, or \
-                     `open = true` there to let anybody read it"
-                );
-                Err(ConfigError::Value { path: path.to_owned(), message })
-            }
-        }
-    }
 }
 
 /// The config file that was named, or the one where the platform keeps it.

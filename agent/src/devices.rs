@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     blender::Device,
-    collectors::nvml::{self, GpuSample},
+    measure::nvml::{self, GpuSample},
 };
 
 /// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
@@ -24,6 +24,15 @@ pub enum DeviceChoice {
     Auto,
     Cpu,
     Gpu,
+}
+
+/// `[blender]` of the config file, as written: which one, and on what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    pub path: Option<PathBuf>,
+    #[serde(default)]
+    pub device: DeviceChoice,
 }
 
 /// What slots there are depends on what GPUs there are, and on those there were: a driver that is late, or a GPU that

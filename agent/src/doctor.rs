@@ -14,16 +14,32 @@ use uuid::Uuid;
 
 use crate::{
     blender::{Sandbox, detect},
-    collectors::nvml,
-    config::{Config, ConfigError, MetricsAccess},
+    config::{Config, ConfigError, RunFlags},
     devices::{self, DeviceChoice},
     health::{Finding, Report, Status, findings},
+    measure::nvml,
     readiness::{self, Tools},
     registry::{CallError, Registry},
+    server::MetricsAccess,
     test_render::{self, Figures},
 };
 
 const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    #[command(flatten)]
+    pub run: RunFlags,
+    /// The result as JSON, for programs
+    #[arg(long, env = "PICTOR_JSON")]
+    pub json: bool,
+    /// Expect the GPUs that are there now, and no longer those that were taken out
+    #[arg(long, env = "PICTOR_ACCEPT_GPUS")]
+    pub accept_gpus: bool,
+    /// Render a frame on every slot, in the sandbox, and say how long it took and on what
+    #[arg(long, env = "PICTOR_RENDER")]
+    pub render: bool,
+}
 
 #[derive(Serialize)]
 struct Examination {
@@ -230,7 +246,7 @@ async fn watched(config: &Config) -> Vec<Finding> {
     let asked = async {
         let client = reqwest::Client::builder().no_proxy().timeout(AGENT_TIMEOUT).build()?;
         let mut call = client.get(format!("http://{listen}/health"));
-        if let MetricsAccess::Bearer(token) = &config.metrics.access {
+        if let MetricsAccess::Bearer(token) = &config.metrics_access {
             call = call.bearer_auth(token);
         }
         call.send().await?.error_for_status()?.json::<Report>().await

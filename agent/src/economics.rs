@@ -11,10 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Zoned;
 use pictor_protocol::{Electricity, Micros, UnixMillis};
 
-use crate::durable;
+use crate::{clock, durable};
 
 pub use meter::{Costs, GpuReading, Meter, Reading, Totals};
 pub use settings::{Exchange, Settings, Table};
@@ -73,7 +72,7 @@ impl Economics {
 
     /// What a kilowatt-hour costs now, on this machine's clock and in its time zone.
     pub fn price(&self) -> Option<f64> {
-        self.lock().settings.price_at(Zoned::now().datetime())
+        self.lock().settings.price_at(clock::local().datetime())
     }
 
     /// Counts what was used since the last call, and says what is known for good.
@@ -83,7 +82,7 @@ impl Economics {
         let elapsed = now.saturating_duration_since(state.advanced);
         state.advanced = now;
         let State { meter, settings, next, .. } = &mut *state;
-        meter.advance(reading, elapsed, settings, settings.price_at(Zoned::now().datetime()));
+        meter.advance(reading, elapsed, settings, settings.price_at(clock::local().datetime()));
         if let Some(next) = next.take() {
             *settings = next;
         }

@@ -7,26 +7,26 @@ use std::{
     time::Duration,
 };
 
-use pictor_protocol::{
-    AttemptReport, Cpu, Earned, Gpu, HeartbeatRequest, HeartbeatResponse, LeaseState, WorkerName,
-};
+use pictor_protocol::{AttemptReport, Cpu, Earned, Gpu, HeartbeatRequest, HeartbeatResponse, LeaseState};
 use tokio::sync::{Notify, watch};
 use tracing::{Instrument, info_span};
 
 use crate::{
     backoff::Backoff,
-    collectors::{
-        host::HostSample,
-        nvml::{GpuSample, Gpus},
-    },
+    clock,
+    connection::{Connection, Line},
     economics::Economics,
     health::{Finding, Health},
     machine::{self, Machine},
+    measure::{
+        host::HostSample,
+        nvml::{GpuSample, Gpus},
+    },
     outbox::Outbox,
+    program::VERSION,
     readiness::{Readiness, Verdict},
     registry::{CallError, Registry},
-    sampler::unix_seconds,
-    slots::{Slots, Stop},
+    slots::{Slots, Stop, WorkView},
     test_render::TestRenders,
 };
 
@@ -37,40 +37,6 @@ const RETRY_LONGEST: Duration = Duration::from_secs(15);
 /// A token that is not accepted seldom becomes accepted by itself.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Where the line to the registry stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Line {
-    /// Not yet tried.
-    #[default]
-    Starting,
-    Up,
-    Down,
-    /// The registry does not want this worker, or not this machine as it.
-    Refused,
-}
-
-/// The line, and when a heartbeat last came through.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Connection {
-    pub line: Line,
-    /// Unix time.
-    pub last_success_seconds: Option<f64>,
-    /// Whether the registry was told that this worker accepts tasks: asked before, it would let the asker wait.
-    pub accepts_told: bool,
-    /// How far this machine's clock is ahead of the registry's.
-    pub skew_seconds: Option<f64>,
-    /// As the registry last said.
-    pub worker_name: Option<WorkerName>,
-    /// Why the registry refuses this worker, when it does.
-    pub refusal: Option<String>,
-}
-
-impl Connection {
-    pub fn is_up(&self) -> bool {
-        self.line == Line::Up
-    }
-}
 
 /// Everything a heartbeat tells.
 pub struct Heartbeat {
@@ -148,7 +114,7 @@ impl Heartbeat {
         let before = self.connection.borrow().line.clone();
         self.connection.send_replace(Connection {
             line: Line::Up,
-            last_success_seconds: Some(unix_seconds()),
+            last_success_seconds: Some(clock::unix_seconds()),
             accepts_told,
             skew_seconds,
             worker_name: Some(response.worker_name.clone()),
@@ -215,7 +181,7 @@ impl Heartbeat {
             machine_id: self.machine.machine_id.clone(),
             boot_id: self.machine.boot_id.clone(),
             hostname: self.machine.hostname.clone(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: VERSION.to_owned(),
             os: self.machine.os.clone(),
             local_ip: local_ip.as_ref().map(IpAddr::to_string),
             metrics_listen: self.metrics_listen.to_string(),
@@ -236,8 +202,7 @@ impl Heartbeat {
 
     /// What is rendered now, and what waits in the outbox.
     fn attempts(&self) -> Vec<AttemptReport> {
-        let mut reports: Vec<AttemptReport> =
-            self.slots.work().iter().map(super::slots::WorkView::report).collect();
+        let mut reports: Vec<AttemptReport> = self.slots.work().iter().map(WorkView::report).collect();
         for attempt_id in self.outbox.attempts() {
             if !reports.iter().any(|report| report.attempt_id == attempt_id) {
                 reports.push(AttemptReport {

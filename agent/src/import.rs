@@ -1,6 +1,9 @@
 //! `pictor-agent import`: installs a config file, downloaded or traded for an enrolment key, and keeps what the machine's owner had set.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use pictor_protocol::{EnrolRequest, WorkerConfig, WorkerId};
@@ -8,12 +11,27 @@ use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
-    config::{self, Config, ConfigError, Identity, ImportFlags, RunFlags},
+    config::{self, CONFIG_DEFAULT, Config, ConfigError, Identity, RunFlags},
     durable, registry,
 };
 
 /// As the package names it.
 const SERVICE: &str = "pictor-agent";
+
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// The downloaded file, pictor-worker-NAME.toml
+    #[arg(required_unless_present = "enrol", conflicts_with = "enrol")]
+    pub file: Option<PathBuf>,
+    /// An enrolment key, traded for a worker of this machine's own, in place of a file
+    #[arg(long, env = "PICTOR_ENROL_KEY", hide_env_values = true, value_name = "KEY", requires = "registry")]
+    pub enrol: Option<String>,
+    /// The registry that made the key
+    #[arg(long, env = "PICTOR_REGISTRY", value_name = "URL")]
+    pub registry: Option<Url>,
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE", help = format!("Where it goes [default: {CONFIG_DEFAULT}]"))]
+    pub config: Option<PathBuf>,
+}
 
 /// What is now installed.
 #[derive(Debug)]
@@ -26,7 +44,7 @@ pub struct Imported {
 }
 
 /// Installs the file that was downloaded, or that an enrolment key is traded for, and says how to go on.
-pub async fn import(flags: ImportFlags) -> anyhow::Result<()> {
+pub async fn import(flags: Flags) -> anyhow::Result<()> {
     let destination = config::path_of(flags.config.as_deref())?;
     let imported = match (&flags.file, &flags.enrol, &flags.registry) {
         (Some(file), ..) => import_file(file, &destination)?,

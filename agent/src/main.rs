@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pictor_agent::{
-    cli,
-    config::{Cli, ConfigError},
+    cli::{self, Cli},
+    config::ConfigError,
 };
 use pictor_telemetry::BadSetting;
 

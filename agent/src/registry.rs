@@ -1,15 +1,10 @@
 //! The agent's calls to its registry, and what their failures mean.
 
-use std::{
-    error::Error,
-    fmt::Display,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt::Display, time::Duration};
 
 use anyhow::{Context, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use jiff::Timestamp;
 use pictor_protocol::{
     AttemptEnded, AttemptId, CompleteRequest, EnrolRequest, FailRequest, HeartbeatRequest, HeartbeatResponse,
     LeaseRequest, LeasesResponse, NewWorker, Problem, ReleaseRequest, StoredFrame, TestRenderId,
@@ -24,6 +19,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tracing::{Span, field::Empty, info_span};
 use url::Url;
+
+use crate::clock;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without a byte for this long, a line is dead.
@@ -266,7 +263,7 @@ impl Download {
 fn clock_skew(headers: &HeaderMap) -> Option<f64> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
-    let ours = Timestamp::try_from(SystemTime::now()).ok()?;
+    let ours = clock::timestamp();
     Some(ours.duration_since(theirs).as_secs_f64())
 }
 

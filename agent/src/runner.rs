@@ -19,8 +19,8 @@ pub use scenes::SceneCache;
 use crate::{
     backoff::Backoff,
     blender::Limits,
-    collectors::render::Counters,
-    heartbeat::Connection,
+    connection::Connection,
+    counters::Counters,
     idle::Idle,
     outbox::{Ending, Outbox, sender::Sender},
     readiness::{Readiness, Verdict, disk_shortage},

@@ -1,5 +1,7 @@
 //! What the agent serves: measurements and health.
 
+mod access;
+
 use std::{future::IntoFuture, io, net::SocketAddr, sync::Arc};
 
 use anyhow::anyhow;
@@ -18,11 +20,12 @@ use pictor_protocol::WorkerId;
 use tokio::net::TcpListener;
 
 use crate::{
-    config::{Config, MetricsAccess},
     health::{Health, Report},
-    sampler::Sampler,
+    measure::sampler::Sampler,
     secret,
 };
+
+pub use access::{AccessError, MetricsAccess};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -34,12 +37,12 @@ pub struct Doors {
 }
 
 impl Doors {
-    pub async fn open(config: &Config) -> anyhow::Result<Doors> {
-        let app = match config.app_listen {
+    pub async fn open(metrics: SocketAddr, app: Option<SocketAddr>) -> anyhow::Result<Doors> {
+        let app = match app {
             Some(listen) => Some(bind(listen).await?),
             None => None,
         };
-        Ok(Doors { metrics: bind(config.listen).await?, app })
+        Ok(Doors { metrics: bind(metrics).await?, app })
     }
 
     pub fn metrics_address(&self) -> io::Result<SocketAddr> {

@@ -27,9 +27,9 @@ use windows_service::{
 
 use crate::{
     app::link,
-    cli,
+    assembly,
     config::{self, Config, RunFlags},
-    durable, import,
+    durable, import, program,
 };
 
 const NAME: &str = "pictor-agent";
@@ -93,8 +93,8 @@ fn program() -> anyhow::Result<PathBuf> {
 }
 
 pub fn execute(telemetry: &TelemetryArgs, flags: Flags) -> anyhow::Result<ExitCode> {
-    cli::set_up_tls();
-    let telemetry = telemetry.start(&cli::SERVICE)?;
+    program::set_up_tls();
+    let telemetry = telemetry.start(&program::SERVICE)?;
     let result = act(flags.action);
     telemetry.stop();
     result.map(|()| ExitCode::SUCCESS)
@@ -326,7 +326,7 @@ fn attempt(folder: &Path) -> anyhow::Result<()> {
         _ => ServiceControlHandlerResult::NotImplemented,
     })?;
     tell(&handle, ServiceState::Running, 0)?;
-    let result = cli::on_runtime(work(folder, handle, shutdown));
+    let result = program::on_runtime(work(folder, handle, shutdown));
     tell(&handle, ServiceState::Stopped, u32::from(result.is_err()))?;
     result
 }
@@ -346,7 +346,7 @@ async fn work(folder: &Path, handle: ServiceStatusHandle, shutdown: Cancellation
             }
         }
     });
-    crate::run_with(config, None, link::new_key(), shutdown).await.map(drop)
+    assembly::run_with(config, None, link::new_key(), shutdown).await.map(drop)
 }
 
 fn tell(handle: &ServiceStatusHandle, state: ServiceState, exit_code: u32) -> anyhow::Result<()> {

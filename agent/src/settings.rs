@@ -1,7 +1,6 @@
 //! Changes single settings in the config file, for the worker app and for `pictor-agent set`: checked, written so that
 //! comments stay, and taken over by the running agent where it can be.
 
-mod command;
 mod document;
 mod keys;
 
@@ -25,7 +24,6 @@ use crate::{
     registry::{CallError, Registry},
 };
 
-pub use command::set;
 use keys::{Key, READ_ONLY, shown};
 
 /// Reads and changes the settings of one config file.

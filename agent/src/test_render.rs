@@ -18,7 +18,7 @@ use crate::{
     readiness::Tools,
 };
 
-pub use wanted::TestRenders;
+pub use wanted::{Bench, TestRenders};
 
 const RENDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const FRAME: i32 = 1;

@@ -5,6 +5,7 @@ pub mod command;
 mod manifest;
 mod place;
 mod releases;
+mod settings;
 mod state;
 mod store;
 mod trial;
@@ -20,7 +21,6 @@ use std::{
 
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
-use minisign_verify::PublicKey;
 use serde::Serialize;
 use tokio::{
     sync::{Notify, watch},
@@ -30,12 +30,12 @@ use tokio::{
 pub use manifest::TARGET;
 use place::Keeper;
 pub use place::Place;
+pub use settings::{Settings, Table};
 pub use trial::{Boot, Started, Trial, boot};
 
 use crate::{
-    backoff,
-    config::Config,
-    heartbeat::{Connection, Line},
+    backoff, clock,
+    connection::{Connection, Line},
     registry::Registry,
     slots::Slots,
 };
@@ -49,33 +49,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// How often the state is read again, which `pictor-agent update` may have changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The key whose owner makes releases. Whoever builds agents for a network of their own puts theirs here.
-const RELEASE_KEY: &str = include_str!("../release.pub");
-
 /// Why a version is not taken that could be.
 const IS_OFF: &str = "automatic updates are off: `pictor-agent update` takes it";
-
-/// What the config file says about updates.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Whether new versions are taken without being asked for.
-    pub is_enabled: bool,
-    pub key: PublicKey,
-}
-
-impl Settings {
-    /// Fails with what is wrong with the key.
-    pub fn new(enabled: Option<bool>, key: Option<&str>) -> Result<Settings, String> {
-        let key = match key {
-            Some(key) => PublicKey::from_base64(key.trim()).map_err(|error| {
-                format!("`public_key` under [update] is no key of minisign's ({error}): it is the last line of the .pub file")
-            })?,
-            None => PublicKey::decode(RELEASE_KEY)
-                .map_err(|error| format!("the key that this agent was built with is none: {error}"))?,
-        };
-        Ok(Settings { is_enabled: enabled.unwrap_or(true), key })
-    }
-}
 
 /// What a run of the agent comes to.
 #[derive(Debug)]
@@ -113,7 +88,7 @@ pub fn or_go_back(run: impl FnOnce() -> anyhow::Result<Ended>) -> anyhow::Result
 }
 
 /// Notes what became of a trial that ended otherwise than by its proof.
-pub(crate) fn conclude(trial: Option<Trial>, ended: &anyhow::Result<Ended>) {
+pub fn conclude(trial: Option<Trial>, ended: &anyhow::Result<Ended>) {
     let noted = match (trial, ended) {
         (Some(trial), Err(error)) => trial.failed(format!("it ended by itself: {error:#}")),
         (Some(trial), Ok(Ended::Stopped)) => trial.stopped(),
@@ -183,7 +158,7 @@ struct Hindrance {
 impl Updates {
     pub fn new(
         started: Started,
-        config: &Config,
+        settings: Settings,
         registry: Registry,
         slots: Arc<Slots>,
         connection: watch::Receiver<Connection>,
@@ -199,11 +174,11 @@ impl Updates {
             notes: None,
             state: if trial.is_some() { Phase::Trial } else { Phase::Unknown },
             reason: None,
-            is_enabled: config.update.is_enabled,
+            is_enabled: settings.is_enabled,
             kept_by: place.keeper().other(),
             checked_at: None,
         };
-        let (key, config) = (config.update.key.clone(), config.path.clone());
+        let (key, config) = (settings.key, settings.config_file);
         let releases = Releases { registry, key, current: version, store, place, config };
         let (status, wanted) = (watch::Sender::new(status), Notify::new());
         Updates { releases, trial, slots, connection, news, status, wanted, hindrance: Mutex::default() }
@@ -277,7 +252,7 @@ impl Updates {
     /// Whether the look told anything; what it told stands in the status.
     async fn check(&self) -> bool {
         let checked = self.take().await;
-        self.status.send_modify(|status| status.checked_at = Some(Timestamp::now()));
+        self.status.send_modify(|status| status.checked_at = Some(clock::timestamp()));
         if let Err(error) = &checked {
             tracing::warn!("no update: {error:#}");
             self.status.send_modify(|status| status.reason = Some(format!("{error:#}")));
@@ -451,7 +426,7 @@ mod tests {
         );
         let releases = Releases {
             registry: Registry::new(&identity.unwrap()).unwrap(),
-            key: Settings::new(None, None).unwrap().key,
+            key: Table::default().key().unwrap(),
             current: Version::new(1, 0, 0),
             store: store::Store::at(data),
             place: Place::find().unwrap(),

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use crate::collectors::{host::HostSample, nvml::Gpus};
+use crate::measure::{host::HostSample, nvml::Gpus};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Two minutes.

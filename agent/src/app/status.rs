@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{App, history};
 use crate::{
-    collectors::nvml::GpuSample,
+    clock,
+    connection::Line,
     health::{Finding, Status as Grade},
-    heartbeat::Line,
+    measure::nvml::GpuSample,
     readiness::Verdict,
     slots::WorkView,
 };
@@ -270,7 +271,7 @@ impl Task {
             progress_ratio: work.progress_ratio,
             elapsed_seconds: work.elapsed.as_secs_f64(),
             remaining_seconds: remaining.as_ref().map(Duration::as_secs_f64),
-            completes_at: ends_in.and_then(|ends_in| Timestamp::now().checked_add(ends_in).ok()),
+            completes_at: ends_in.and_then(|ends_in| clock::timestamp().checked_add(ends_in).ok()),
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
     link::{self, Link},
     status::{Slot, Status},
 };
+use crate::config::{self, RunFlags};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -20,14 +21,28 @@ const BAR_WIDTH: usize = 30;
 /// Clears the screen and goes to its first corner.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    #[command(flatten)]
+    pub run: RunFlags,
+    /// Show it again every second, until Ctrl-C
+    #[arg(long, env = "PICTOR_WATCH")]
+    pub watch: bool,
+    /// As JSON, for programs
+    #[arg(long, env = "PICTOR_JSON")]
+    pub json: bool,
+}
+
 /// Prints what the running agent does, once or until Ctrl-C.
-pub async fn show(data: &Path, watch: bool, json: bool) -> anyhow::Result<()> {
+pub async fn show(flags: Flags) -> anyhow::Result<()> {
+    let Flags { run, watch, json } = flags;
+    let data = config::data_of(&run)?;
     let client = link::client(TIMEOUT)?;
     let mut tick = tokio::time::interval(WATCH_EVERY);
     loop {
         tick.tick().await;
         // Looked up each time: the agent may have been started anew.
-        let (link, status) = match ask(&client, data).await {
+        let (link, status) = match ask(&client, &data).await {
             Ok(answer) => answer,
             Err(error) if watch => {
                 println!("{error:#}");

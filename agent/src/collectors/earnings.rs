@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use pictor_protocol::{Earned, Family};
 use tokio::sync::watch;
 
-use super::{
-    Collector, Families,
-    host::HostSample,
-    nvml::{GpuSample, Gpus},
-};
 use crate::{
-    economics::{Economics, GpuReading, Reading, Totals},
-    heartbeat::Connection,
+    connection::Connection,
+    economics::{Costs, Economics, GpuReading, Reading, Totals},
+    measure::{
+        exposition::{Collector, Families},
+        host::HostSample,
+        nvml::{GpuSample, Gpus},
+    },
     slots::Slots,
 };
 
@@ -124,9 +124,7 @@ impl Earnings {
         );
         let costs = || totals.costs.iter().map(|(currency, costs)| (vec![currency.clone()], costs));
         families.rows(&ELECTRICITY, costs().filter_map(|(labels, costs)| Some((labels, costs.electricity?))));
-        let idle = |(labels, costs): (_, &crate::economics::Costs)| {
-            costs.electricity.map(|_| (labels, costs.idle_electricity))
-        };
+        let idle = |(labels, costs): (_, &Costs)| costs.electricity.map(|_| (labels, costs.idle_electricity));
         families.rows(&IDLE_ELECTRICITY, costs().filter_map(idle));
         families
             .rows(&AMORTISATION, costs().filter_map(|(labels, costs)| Some((labels, costs.amortisation?))));

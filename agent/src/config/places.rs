@@ -102,6 +102,11 @@ mod unix {
         rustix::process::geteuid().is_root()
     }
 
+    /// Programs here are found by their names.
+    pub fn system_folder() -> Option<PathBuf> {
+        None
+    }
+
     pub(in crate::config) fn warn_if_readable_by_others(path: &Path) {
         if let Ok(metadata) = fs::metadata(path)
             && metadata.mode() & 0o077 != 0

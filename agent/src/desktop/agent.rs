@@ -18,6 +18,7 @@ use crate::{
         link::{self, Link},
         status::Status,
     },
+    assembly,
     config::{self, RunFlags},
     data_folder::DataFolder,
     update,
@@ -107,7 +108,7 @@ impl Finder {
         let mut task = tokio::spawn({
             let (flags, shutdown) = (flags.clone(), shutdown.clone());
             async move {
-                let ended = crate::set_up_and_run(&flags, shutdown).await;
+                let ended = assembly::set_up_and_run(&flags, shutdown).await;
                 // Another version takes over this process, and with it the window.
                 update::or_go_back(|| ended)?.proceed()
             }

@@ -15,16 +15,15 @@ use super::{
 };
 use crate::{
     app::link::Link,
-    cli,
     config::{self, Session},
-    process,
+    process, program,
 };
 
 /// Shows the link, and runs the agent if none did.
 pub(super) fn open(flags: &Flags, session: &Session, reason: &'static str) -> anyhow::Result<ExitCode> {
-    cli::on_runtime(async move {
+    program::on_runtime(async move {
         let stop = CancellationToken::new();
-        cli::stop_on_signals(&stop)?;
+        program::stop_on_signals(&stop)?;
         let finder = Finder::new(&flags.run)?;
         if flags.file.is_some() {
             import(flags, &finder).await?;

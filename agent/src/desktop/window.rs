@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Flags, absolute, agent::Finder, opened::Opened};
 use crate::{
-    cli,
     config::{RunFlags, Session},
+    program,
 };
 use host::{Host, News, Order};
 use instance::{Asked, Claim, Instance};
@@ -75,7 +75,7 @@ pub(super) fn open(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode>
         }
     };
     let mut events: EventLoop<Event> = EventLoopBuilder::with_user_event().build();
-    let runtime = cli::runtime()?;
+    let runtime = program::runtime()?;
     let (orders, ordered) = mpsc::unbounded_channel();
     let quit = CancellationToken::new();
     {
@@ -98,7 +98,7 @@ pub(super) fn open(flags: &Flags, session: &Session) -> anyhow::Result<ExitCode>
         }
     });
     drop(desk);
-    runtime.shutdown_timeout(cli::RUNTIME_GRACE);
+    runtime.shutdown_timeout(program::RUNTIME_GRACE);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
@@ -125,7 +125,7 @@ fn listen(instance: Instance, events: &EventLoop<Event>, quit: CancellationToken
         drop(instance);
     });
     let (proxy, stop) = (events.create_proxy(), CancellationToken::new());
-    cli::stop_on_signals(&stop)?;
+    program::stop_on_signals(&stop)?;
     tokio::spawn(async move {
         stop.cancelled().await;
         send(&proxy, Event::Quit);

@@ -7,7 +7,7 @@ use pictor_protocol::Check;
 use super::Finding;
 use crate::{
     blender::{Installed, Sandbox, sandbox},
-    collectors::nvml::{Missing, MissingGpu, XidEvent},
+    measure::nvml::{Missing, MissingGpu, XidEvent},
     readiness,
 };
 

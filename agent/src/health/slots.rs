@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::findings;
 use crate::{
     blender::Device,
-    collectors::nvml::{GpuSample, Gpus},
+    measure::nvml::{GpuSample, Gpus},
     slots::{Hold, WorkView},
 };
 
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        collectors::nvml::{Missing, MissingGpu, XidEvent},
+        measure::nvml::{Missing, MissingGpu, XidEvent},
         slots::tests::lease,
     };
 

@@ -17,9 +17,9 @@ use tokio::{
 use super::{Finding, findings, slots::GpuHistory};
 use crate::{
     blender::sandbox::Mode,
-    collectors::nvml::{GpuSample, Gpus},
+    connection::{Connection, Line},
     devices::DeviceChoice,
-    heartbeat::{Connection, Line},
+    measure::nvml::{GpuSample, Gpus},
     readiness::{Readiness, Verdict},
     slots::Slots,
 };

@@ -8,9 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Zoned;
-
-use crate::durable;
+use crate::{clock, durable};
 
 /// Of the file; then it becomes the old one, and the one before it goes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -46,7 +44,7 @@ impl Log {
 
     /// A line of the agent's own.
     pub(super) fn note(&self, text: &str) {
-        self.add(&format!("[{}] {text}", Zoned::now().strftime("%F %T")));
+        self.add(&format!("[{}] {text}", clock::local().strftime("%F %T")));
     }
 
     /// Everything that comes, until nobody can write any more. Blocks.

@@ -11,7 +11,7 @@ use tracing::{Instrument, Span, info_span};
 
 use super::{Content, Ending, Entry, Outbox, disk};
 use crate::{
-    collectors::render::{Counters, Phase, TaskResult},
+    counters::{Counters, Phase, TaskResult},
     registry::{CallError, Registry},
     slots::{Slots, Stop},
 };

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     backoff::Backoff,
-    collectors::render::Counters,
+    clock,
+    counters::Counters,
     digest, durable,
     registry::{CallError, Registry},
 };
@@ -119,7 +120,7 @@ impl SceneCache {
                 fs::remove_file(&path)?;
                 return Ok(false);
             }
-            file.set_modified(SystemTime::now())?;
+            file.set_modified(clock::system())?;
             Ok(true)
         })
         .await

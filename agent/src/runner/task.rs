@@ -17,7 +17,7 @@ use crate::{
         BlenderError, Breach, Device, Event, Launch, Limits, Session,
         output::{self, OutputError},
     },
-    collectors::render::{Phase, TaskResult},
+    counters::{Phase, TaskResult},
     durable,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},

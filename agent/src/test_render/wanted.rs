@@ -15,7 +15,6 @@ use super::{Figures, render_in_time};
 use crate::{
     backoff::Backoff,
     blender::Limits,
-    config::Config,
     idle::Idle,
     readiness::{Readiness, Tools, Verdict},
     registry::{CallError, Registry},
@@ -30,7 +29,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(15);
 /// Renders what is wanted. Dropping it ends what is under way.
 #[derive(Debug)]
 pub struct TestRenders {
-    shared: Arc<Shared>,
+    bench: Arc<Bench>,
     begun: Mutex<Begun>,
 }
 
@@ -41,16 +40,18 @@ struct Begun {
     tasks: JoinSet<()>,
 }
 
+/// What test renders are made with.
 #[derive(Debug)]
-struct Shared {
-    registry: Registry,
-    slots: Arc<Slots>,
-    readiness: Arc<Readiness>,
-    idle: Arc<Idle>,
+pub struct Bench {
+    pub registry: Registry,
+    pub slots: Arc<Slots>,
+    pub readiness: Arc<Readiness>,
+    pub idle: Arc<Idle>,
     /// Rings the heartbeat.
-    news: Arc<Notify>,
-    limits: Limits,
-    folder: PathBuf,
+    pub news: Arc<Notify>,
+    pub limits: Limits,
+    /// Holds what Blender writes meanwhile.
+    pub folder: PathBuf,
 }
 
 /// What the registry is told.
@@ -60,17 +61,8 @@ enum Message {
 }
 
 impl TestRenders {
-    pub fn new(
-        registry: Registry,
-        slots: Arc<Slots>,
-        readiness: Arc<Readiness>,
-        idle: Arc<Idle>,
-        news: Arc<Notify>,
-        config: &Config,
-    ) -> TestRenders {
-        let (limits, folder) = (config.limits.clone(), config.data.join("test-render"));
-        let shared = Arc::new(Shared { registry, slots, readiness, idle, news, limits, folder });
-        TestRenders { shared, begun: Mutex::default() }
+    pub fn new(bench: Bench) -> TestRenders {
+        TestRenders { bench: Arc::new(bench), begun: Mutex::default() }
     }
 
     /// What the registry wants now. Slots that are busy are kept for it, and get it at a later call.
@@ -86,20 +78,20 @@ impl TestRenders {
             .filter(|slot| !begun.slots.contains(slot))
             .map(|(_, slot)| slot)
             .collect();
-        self.shared.slots.reserve(&open);
+        self.bench.slots.reserve(&open);
         let Some(id) = id else { return };
         for slot in open {
-            let Some(ready) = self.shared.ready(slot) else { return };
-            if self.shared.slots.take_for_test(slot) {
+            let Some(ready) = self.bench.ready(slot) else { return };
+            if self.bench.slots.take_for_test(slot) {
                 begun.slots.insert((id, slot));
-                let shared = Arc::clone(&self.shared);
-                begun.tasks.spawn(async move { shared.run(id, slot, ready).await });
+                let bench = Arc::clone(&self.bench);
+                begun.tasks.spawn(async move { bench.run(id, slot, ready).await });
             }
         }
     }
 }
 
-impl Shared {
+impl Bench {
     /// What to render with, or what keeps this machine or the slot from rendering; `None` while that is looked at.
     fn ready(&self, slot: u32) -> Option<Result<Arc<Tools>, String>> {
         if let Some(hold) = self.slots.hold(slot) {

@@ -6,36 +6,24 @@ use anyhow::{Context, bail};
 use semver::Version;
 
 use super::{
+    Settings,
     manifest::TARGET,
     place::{Keeper, Place},
     releases::{Offer, Releases, SelfCheck},
     state::Stage,
     store::Store,
 };
-use crate::{
-    cli::VERSION,
-    config::{Config, RunFlags},
-    registry::Registry,
-};
-
-#[derive(Debug, clap::Args)]
-pub struct UpdateFlags {
-    #[command(flatten)]
-    pub run: RunFlags,
-    /// Only say whether there is a newer version
-    #[arg(long, env = "PICTOR_CHECK")]
-    pub check: bool,
-}
+use crate::{program::VERSION, registry::Registry};
 
 /// Says what there is, and makes a newer version ready unless only asked for that.
-pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode> {
+pub async fn update(settings: Settings, registry: Registry, only_check: bool) -> anyhow::Result<ExitCode> {
     let releases = Releases {
-        registry: Registry::new(&config.identity.0)?,
-        key: config.update.key.clone(),
+        registry,
+        key: settings.key,
         current: Version::parse(VERSION).context("this program's own version cannot be read")?,
-        store: Store::at(&config.data),
+        store: Store::at(&settings.data),
         place: Place::find().context("cannot tell where this program lies")?,
-        config: config.path.clone(),
+        config: settings.config_file,
     };
     let (offer, published_at) = releases.look().await?;
     let nothing = match &offer {
@@ -46,7 +34,7 @@ pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode
     if let Some(nothing) = nothing {
         println!("This is version {VERSION}. {nothing}");
         if only_check {
-            println!("{}", who_updates(releases.place.keeper(), config.update.is_enabled));
+            println!("{}", who_updates(releases.place.keeper(), settings.is_enabled));
         }
     }
     let Offer::Newer { version, notes, program } = offer else { return Ok(ExitCode::SUCCESS) };
@@ -55,7 +43,7 @@ pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode
         println!("{}", notes.trim_end());
     }
     let program = match (releases.place.keeper(), program) {
-        (other @ Keeper::Other(_), _) => Err(who_updates(other, config.update.is_enabled)),
+        (other @ Keeper::Other(_), _) => Err(who_updates(other, settings.is_enabled)),
         (Keeper::Itself, Err(why)) => Err(format!("It cannot be taken: {why}.")),
         (Keeper::Itself, Ok(program)) => Ok(program),
     };
@@ -63,7 +51,7 @@ pub async fn update(config: Config, only_check: bool) -> anyhow::Result<ExitCode
         Err(why) if only_check => println!("{why}"),
         Err(why) => bail!(why),
         Ok(_) if only_check => {
-            let means = if config.update.is_enabled { "by itself, or now with" } else { "with" };
+            let means = if settings.is_enabled { "by itself, or now with" } else { "with" };
             println!("The agent takes it {means}: pictor-agent update");
         }
         Ok((file, release)) => {
@@ -95,7 +83,7 @@ fn who_updates(keeper: Keeper, is_enabled: bool) -> String {
 }
 
 /// For the version before this one, which wants to know whether this program can be tried here.
-pub(crate) fn self_check() -> anyhow::Result<ExitCode> {
+pub fn self_check() -> anyhow::Result<ExitCode> {
     let said = SelfCheck { version: VERSION.to_owned(), target: TARGET.to_owned() };
     println!("{}", serde_json::to_string(&said)?);
     Ok(ExitCode::SUCCESS)

@@ -22,6 +22,7 @@ use super::{
     store::{Store, Turn},
 };
 use crate::{
+    clock,
     readiness::{DISK_FREE_BYTES_MIN, disk_free_bytes},
     registry::{CallError, Registry},
 };
@@ -85,7 +86,7 @@ impl Releases {
         let refused = "the registry's release manifest is not taken";
         let signature = String::from_utf8_lossy(&signature);
         let manifest = Manifest::verified(&manifest, &signature, &self.key).context(refused)?;
-        manifest.is_timely(Timestamp::now(), state.newest_published_at).context(refused)?;
+        manifest.is_timely(clock::timestamp(), state.newest_published_at).context(refused)?;
         let published_at = Some(manifest.published_at);
         if manifest.version.cmp_precedence(&self.current).is_le() {
             return Ok((Offer::NotNewer(manifest.version), published_at));

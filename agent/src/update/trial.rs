@@ -11,11 +11,12 @@ use anyhow::Context;
 use semver::Version;
 
 use super::{
+    Settings,
     place::{self, Place},
     state::{Event, Stage, State},
     store::Store,
 };
-use crate::{cli::VERSION, config::Config};
+use crate::program::VERSION;
 
 /// A new version whose heartbeat is not accepted in this time makes room for the old one.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,12 +49,12 @@ pub struct Trial {
 }
 
 /// Decides, from what stands on disk, what this start is. The data folder must be this process's.
-pub fn boot(config: &Config) -> anyhow::Result<Boot> {
+pub fn boot(settings: &Settings) -> anyhow::Result<Boot> {
     let place = Place::find().context("cannot tell where this program lies")?;
-    let store = Store::at(&config.data);
+    let store = Store::at(&settings.data);
     let version = Version::parse(VERSION).context("this program's own version cannot be read")?;
     if !place.is_next() {
-        return Ok(match installed(config, &place, &store, &version) {
+        return Ok(match installed(settings, &place, &store, &version) {
             Ok(true) => {
                 let next = place.next();
                 Boot::Switch(place, next)
@@ -80,7 +81,7 @@ pub fn boot(config: &Config) -> anyhow::Result<Boot> {
 }
 
 /// The installed program starts: whether it is to become the version that lies ready.
-fn installed(config: &Config, place: &Place, store: &Store, version: &Version) -> anyhow::Result<bool> {
+fn installed(settings: &Settings, place: &Place, store: &Store, version: &Version) -> anyhow::Result<bool> {
     store.prepare()?;
     // Who has the turn makes a version ready just now; that is seen later.
     let Some(turn) = store.try_turn()? else { return Ok(false) };
@@ -90,7 +91,7 @@ fn installed(config: &Config, place: &Place, store: &Store, version: &Version) -
     match state.stage {
         Stage::None => place.tidy(),
         // Asked for while no agent ran: there is nothing to wait for.
-        Stage::Ready { release, tries: 0, is_asked } if is_asked || config.update.is_enabled => {
+        Stage::Ready { release, tries: 0, is_asked } if is_asked || settings.is_enabled => {
             if place.next_is(&release)? {
                 store.apply(&turn, Event::Begun)?;
                 tracing::info!("starting version {} for a trial", release.version);

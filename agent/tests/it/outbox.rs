@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use axum::http::StatusCode;
 use pictor_agent::{
     blender::Device,
-    collectors::render::Counters,
+    counters::Counters,
     outbox::{Ending, Outbox, sender::Sender},
     slots::{Slots, Stop},
 };

@@ -7,6 +7,7 @@ use std::{
         fd::AsFd,
         unix::process::{CommandExt, ExitStatusExt},
     },
+    path::Path,
     process::{ExitCode, ExitStatus, Stdio},
     time::Duration,
 };
@@ -30,8 +31,8 @@ use crate::process::OF_SIGNAL;
 const KILLED_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs the program until it ends or the agent wants it to.
-pub fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {
+/// Runs the program until it ends or the agent wants it to. Its name is looked up as the agent's own would be.
+pub fn guard(args: &GuardArgs, _: Option<&Path>) -> anyhow::Result<ExitCode> {
     if let Some(guard) = args.of {
         return become_program(guard, &args.program);
     }

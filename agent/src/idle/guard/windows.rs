@@ -3,6 +3,7 @@
 use std::{
     io,
     os::windows::process::CommandExt,
+    path::Path,
     process::{Command, ExitCode, Stdio, exit},
     thread,
     time::Duration,
@@ -12,7 +13,6 @@ use anyhow::{Context, bail};
 
 use super::{CANNOT_START, GuardArgs};
 use crate::{
-    config,
     idle::settings::SHELL,
     job_object::{self, Bounds, Job},
 };
@@ -20,10 +20,10 @@ use crate::{
 /// Ended processes are gone at once, unless a driver holds them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs the program until it ends or the agent wants it to.
-pub fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {
+/// Runs the program until it ends or the agent wants it to. `system` is the folder of Windows' own programs.
+pub fn guard(args: &GuardArgs, system: Option<&Path>) -> anyhow::Result<ExitCode> {
     let job = job_object::enter(&Bounds::default()).context("cannot hold what the program starts")?;
-    let mut child = match command(args)?.stdin(Stdio::null()).spawn() {
+    let mut child = match command(args, system)?.stdin(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => {
             eprintln!("cannot start {}: {error}", args.program[0].display());
@@ -39,14 +39,14 @@ pub fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {
     end(job, status.code().unwrap_or_default())
 }
 
-fn command(args: &GuardArgs) -> anyhow::Result<Command> {
+fn command(args: &GuardArgs, system: Option<&Path>) -> anyhow::Result<Command> {
     let [name, arguments @ ..] = args.program.as_slice() else { bail!("there is no program to start") };
     // The shell reads its line as it stands, quotes and all, which is not how arguments are handed over otherwise.
     if let ([shell, run], [given, line]) = (SHELL, arguments)
         && name == shell
         && given == run
     {
-        let shell = config::system_folder().context("SystemRoot is not set")?.join(shell);
+        let shell = system.context("SystemRoot is not set")?.join(shell);
         let mut command = Command::new(shell);
         command.raw_arg("/D /S /C \"").raw_arg(line).raw_arg("\"");
         return Ok(command);

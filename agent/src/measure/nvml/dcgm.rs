@@ -3,11 +3,10 @@
 use pictor_protocol::Family;
 
 use super::{
-    float,
+    Families, float,
     gpu::{GpuSample, Part},
     xid::Xids,
 };
-use crate::collectors::Families;
 
 const LABELS: &[&str] =
     &["gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION"];

@@ -15,15 +15,16 @@ mod xid;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
-use super::{Collector, Families, float};
-use crate::{config::MetricsConfig, slots::Slots};
+use super::{
+    exposition::{Collector, Families, Row, float},
+    settings::Settings,
+};
 use expected::Expected;
 use gpu::Extras;
 use monotonic::Counters;
@@ -72,7 +73,8 @@ const SLOW_PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Nvml {
     rounds: Rounds,
-    slots: Arc<Slots>,
+    /// Whether there is work for GPUs, which may not have begun to use them.
+    is_working: Box<dyn Fn() -> bool + Send>,
     publish: watch::Sender<Option<Gpus>>,
     pace: Pace,
     expected: Expected,
@@ -90,25 +92,25 @@ pub struct Nvml {
 
 impl Nvml {
     pub fn new(
-        config: &MetricsConfig,
+        settings: &Settings,
         data: &Path,
         hostname: &str,
-        slots: Arc<Slots>,
+        is_working: impl Fn() -> bool + Send + 'static,
         publish: watch::Sender<Option<Gpus>>,
     ) -> anyhow::Result<Self> {
-        let extras = Extras { pcie_throughput: config.pcie_throughput, processes: config.gpu_processes };
+        let extras = Extras { pcie_throughput: settings.pcie_throughput, processes: settings.gpu_processes };
         Ok(Self {
-            rounds: Rounds::start(config.nvml_library.clone(), extras)?,
-            slots,
+            rounds: Rounds::start(settings.nvml_library.clone(), extras)?,
+            is_working: Box::new(is_working),
             publish,
-            pace: Pace::new(config.gpu_interval, config.gpu_idle_interval),
+            pace: Pace::new(settings.gpu_interval, settings.gpu_idle_interval),
             expected: Expected::open(data),
             counters: Counters::default(),
             xids: Xids::new(),
             uuids: Vec::new(),
             hung: Vec::new(),
             failed: 0,
-            dcgm_hostname: config.dcgm_names.then(|| hostname.to_owned()),
+            dcgm_hostname: settings.dcgm_names.then(|| hostname.to_owned()),
         })
     }
 
@@ -178,7 +180,7 @@ impl Collector for Nvml {
     }
 
     fn interval(&self) -> Duration {
-        self.pace.interval(self.slots.is_working(), Instant::now())
+        self.pace.interval((self.is_working)(), Instant::now())
     }
 
     fn collect(&mut self) -> anyhow::Result<Families> {
@@ -192,7 +194,7 @@ impl Collector for Nvml {
         };
         self.failed = 0;
         let uses = gpus.visible.iter().any(|gpu| gpu.utilization_ratio.is_some_and(|ratio| ratio > 0.0));
-        self.pace.saw(uses || self.slots.is_working(), Instant::now());
+        self.pace.saw(uses || (self.is_working)(), Instant::now());
         let mut families = Families::default();
         families::expected(&mut families, self.expected.gpus(), &gpus.visible, &self.xids);
         families::measured(&mut families, &gpus.visible);

@@ -3,12 +3,12 @@
 use pictor_protocol::Family;
 
 use super::{
+    Families, Row,
     expected::Known,
     float,
     gpu::{GpuSample, Part, THROTTLE_REASONS},
     xid::Xids,
 };
-use crate::collectors::{Families, Row};
 
 const GPU: &[&str] = &["uuid", "gpu"];
 

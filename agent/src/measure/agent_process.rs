@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use pictor_protocol::Family;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use super::{Families, float};
+use super::exposition::{Families, float};
 
 const CPU: Family =
     Family::counter("pictor_agent_cpu_seconds_total", &[], "Processor time the agent itself has used.");
@@ -16,7 +16,7 @@ const THREADS: Family = Family::gauge("pictor_agent_threads", &[], "Threads of t
 const FILES: Family = Family::gauge("pictor_agent_open_files", &[], "Files the agent has open.");
 const STARTED: Family =
     Family::gauge("pictor_agent_start_timestamp_seconds", &[], "When the agent was started.");
-pub(super) const FAMILIES: [Family; 5] = [CPU, MEMORY, THREADS, FILES, STARTED];
+pub const FAMILIES: [Family; 5] = [CPU, MEMORY, THREADS, FILES, STARTED];
 
 /// This process, measured again and again.
 pub(super) struct AgentProcess {

@@ -4,7 +4,7 @@ use std::{
     io::Write,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -13,7 +13,8 @@ use flate2::{Compression, Crc, write::DeflateEncoder};
 use pictor_protocol::Family;
 use prometheus::TextEncoder;
 
-use crate::collectors::{Collector, Families};
+use super::exposition::{Collector, Families};
+use crate::clock;
 
 const SUCCESS: Family = Family::gauge(
     "pictor_collector_success",
@@ -183,7 +184,7 @@ impl Sampler {
             success: failure.is_none(),
             duration,
             last_success_seconds: match failure {
-                None => Some(unix_seconds()),
+                None => Some(clock::unix_seconds()),
                 Some(_) => before.and_then(|health| health.last_success_seconds),
             },
         });
@@ -242,11 +243,6 @@ fn wait(collector: &dyn Collector, stopped: &mpsc::Receiver<()>) -> bool {
             return false;
         }
     }
-}
-
-/// The wall clock, for timestamps in metrics.
-pub fn unix_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn health_families(parts: &[Part]) -> Families {

@@ -1,4 +1,4 @@
-//! `pictor-agent set`.
+//! `pictor-agent set`: a change by the running agent where there is one, else in the file alone.
 
 use std::{
     path::{Path, PathBuf, absolute},
@@ -8,20 +8,35 @@ use std::{
 use anyhow::{Context, anyhow};
 use reqwest::{Method, StatusCode};
 
-use super::{Applied, Settings};
+use super::{
+    link::{self, Link},
+    settings::ProgramsChange,
+};
 use crate::{
-    app::{
-        link::{self, Link},
-        settings::ProgramsChange,
-    },
-    config::{self, RunFlags, SetFlags},
+    config::{self, CONFIG_DEFAULT, RunFlags},
+    settings::{Applied, Settings},
 };
 
 /// A rename asks the registry.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Which setting, such as economics.price_per_kwh
+    #[arg(requires = "value")]
+    pub key: Option<String>,
+    /// What it becomes; "" goes back to the default
+    #[arg(allow_hyphen_values = true)]
+    pub value: Option<String>,
+    #[arg(long, env = "PICTOR_CONFIG", value_name = "FILE", help = format!("The worker's config file [default: {CONFIG_DEFAULT}]"))]
+    pub config: Option<PathBuf>,
+    /// The data folder of the agent that runs with it, as `run` was told
+    #[arg(long, env = "PICTOR_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
 /// Changes a setting, or lists them.
-pub async fn set(flags: SetFlags) -> anyhow::Result<()> {
+pub async fn set(flags: Flags) -> anyhow::Result<()> {
     let path = config::path_of(flags.config.as_deref())?;
     let settings = Settings::of_file(path.clone());
     let (Some(key), Some(value)) = (flags.key, flags.value) else { return list(&settings) };

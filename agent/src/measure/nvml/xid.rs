@@ -106,7 +106,7 @@ fn listen_for_ever(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) {
 fn listen(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) -> Result<(), NvmlError> {
     use nvml_wrapper::{bitmasks::event::EventTypes, enums::event::XidError};
 
-    use crate::sampler::unix_seconds;
+    use crate::clock;
 
     /// NVML wants a limit; an event ends the wait at once.
     const WAIT_MS: u32 = 5_000;
@@ -131,7 +131,7 @@ fn listen(nvml: &Nvml, index: u32, announce: &Sender<XidEvent>) -> Result<(), Nv
             XidError::Value(xid) => xid,
             XidError::Unknown => XID_UNKNOWN,
         };
-        let event = XidEvent { uuid: uuid.clone(), index, xid, at_seconds: unix_seconds() };
+        let event = XidEvent { uuid: uuid.clone(), index, xid, at_seconds: clock::unix_seconds() };
         if announce.send(event).is_err() {
             return Ok(());
         }

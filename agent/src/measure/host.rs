@@ -12,8 +12,11 @@ use sysinfo::{
 };
 use tokio::sync::watch;
 
-use super::{Collector, Families, Row, agent_process::AgentProcess, float};
-use crate::config::MetricsConfig;
+use super::{
+    agent_process::AgentProcess,
+    exposition::{Collector, Families, Row, float},
+    settings::Settings,
+};
 
 const WORKER: Family = Family::gauge(
     "pictor_worker_info",
@@ -79,6 +82,7 @@ pub struct HostSample {
 pub struct Host {
     interval: Duration,
     publish: watch::Sender<Option<HostSample>>,
+    version: &'static str,
     hostname: String,
     os: String,
     kernel: String,
@@ -94,16 +98,18 @@ pub struct Host {
 
 impl Host {
     pub fn new(
-        config: &MetricsConfig,
+        settings: &Settings,
         publish: watch::Sender<Option<HostSample>>,
+        version: &'static str,
         hostname: String,
         os: String,
     ) -> anyhow::Result<Self> {
         let cpu = CpuRefreshKind::nothing().with_usage();
         let what = RefreshKind::nothing().with_cpu(cpu).with_memory(MemoryRefreshKind::everything());
         Ok(Self {
-            interval: config.host_interval,
+            interval: settings.host_interval,
             publish,
+            version,
             hostname,
             os,
             kernel: System::kernel_version().unwrap_or_default(),
@@ -235,8 +241,7 @@ impl Collector for Host {
         self.refresh();
         let sample = self.sample();
         let mut families = Families::default();
-        let worker =
-            [env!("CARGO_PKG_VERSION"), &self.os, &self.kernel, &self.hostname].map(str::to_owned).to_vec();
+        let worker = [self.version, &self.os, &self.kernel, &self.hostname].map(str::to_owned).to_vec();
         families.rows(&WORKER, [(worker, 1.0)]);
         self.processor(&mut families, &sample);
         self.memory(&mut families);
