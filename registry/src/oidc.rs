@@ -164,10 +164,8 @@ impl Provider {
         let id_token = answer
             .id_token()
             .ok_or_else(|| refused(&"the provider's answer says nothing of who signed in"))?;
-        let nonce = Nonce::new(nonce);
-        let claims = |client: &Client| -> std::result::Result<Identity, ClaimsVerificationError> {
-            self.identity(clock, client, id_token, &nonce, answer.access_token(), is_again)
-        };
+        let said = Said { id_token, access_token: answer.access_token(), nonce: Nonce::new(nonce), is_again };
+        let claims = |client: &Client| self.identity(clock, client, &said);
         match claims(&client) {
             // The provider may have new keys.
             Err(ClaimsVerificationError::SignatureVerification(_)) => {
@@ -181,11 +179,9 @@ impl Provider {
         &self,
         clock: &Clock,
         client: &Client,
-        id_token: &CoreIdToken,
-        nonce: &Nonce,
-        access_token: &openidconnect::AccessToken,
-        is_again: bool,
+        said: &Said<'_>,
     ) -> std::result::Result<Identity, ClaimsVerificationError> {
+        let Said { id_token, access_token, ref nonce, is_again } = *said;
         let now = DateTime::from_timestamp_millis(clock.now().0).unwrap_or_default();
         let verifier = client
             .id_token_verifier()
@@ -255,6 +251,15 @@ impl Provider {
             other => self.away(other),
         }
     }
+}
+
+/// What the provider's answer holds, and what was asked of it.
+struct Said<'a> {
+    id_token: &'a CoreIdToken,
+    access_token: &'a openidconnect::AccessToken,
+    nonce: Nonce,
+    /// Whether the sign-in had to be a new one.
+    is_again: bool,
 }
 
 /// The provider's, or somebody's, fault: what is wrong is for the log, as the person can only start again.

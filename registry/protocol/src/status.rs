@@ -206,19 +206,32 @@ impl DesiredState {
 
 impl JobStatus {
     pub fn has_ended(self) -> bool {
-        matches!(self, JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled)
+        match self {
+            JobStatus::Pending | JobStatus::Running | JobStatus::Paused => false,
+            JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => true,
+        }
     }
 }
 
 impl TaskStatus {
     pub fn has_ended(self) -> bool {
-        matches!(self, TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled)
+        match self {
+            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Paused => false,
+            TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled => true,
+        }
     }
 }
 
 impl AttemptStatus {
     pub fn has_ended(self) -> bool {
-        !matches!(self, AttemptStatus::Pending | AttemptStatus::Running | AttemptStatus::Paused)
+        match self {
+            AttemptStatus::Pending | AttemptStatus::Running | AttemptStatus::Paused => false,
+            AttemptStatus::Completed
+            | AttemptStatus::Failed
+            | AttemptStatus::Expired
+            | AttemptStatus::Released
+            | AttemptStatus::Cancelled => true,
+        }
     }
 }
 

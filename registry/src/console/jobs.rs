@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use pictor_look::live::Parts;
 use pictor_look::text;
-use pictor_protocol::{Job, JobId, JobStatus, List, Micros, Role, Spending};
+use pictor_protocol::{Job, JobId, JobStatus, List, Micros, Role, Spending, TaskStatus};
 use serde::Deserialize;
 use url::form_urlencoded;
 

@@ -31,6 +31,7 @@ mod payouts;
 mod releases;
 mod sessions;
 mod slots;
+mod statuses;
 mod summary;
 mod tasks;
 mod tenant;

@@ -35,14 +35,19 @@ impl Cell {
     }
 
     pub(super) fn sign(&self) -> &'static str {
-        match self.status {
-            TaskStatus::Pending => "·",
-            TaskStatus::Running => "▸",
-            TaskStatus::Paused => "‖",
-            TaskStatus::Completed => "✓",
-            TaskStatus::Failed => "✕",
-            TaskStatus::Cancelled => "–",
-        }
+        sign(self.status)
+    }
+}
+
+/// What stands in a cell, for who does not see its colour.
+pub(super) fn sign(status: TaskStatus) -> &'static str {
+    match status {
+        TaskStatus::Pending => "·",
+        TaskStatus::Running => "▸",
+        TaskStatus::Paused => "‖",
+        TaskStatus::Completed => "✓",
+        TaskStatus::Failed => "✕",
+        TaskStatus::Cancelled => "–",
     }
 }
 
