@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, JobId, LeaseState, Micros, SlotDesired,
-    SlotReason, SlotStatus, TaskId, UnixMillis, WantedTestRender, WorkerName,
+    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, HealthFinding, JobId, LeaseState, Micros,
+    SlotDesired, SlotReason, SlotStatus, TaskId, UnixMillis, WantedTestRender, WorkerName,
 };
 
 /// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
@@ -50,15 +50,6 @@ pub struct Electricity {
     pub exchange_rate: Option<f64>,
     /// The day on which it was true.
     pub exchange_rate_at: Option<UnixMillis>,
-}
-
-/// Something that is wrong with a worker, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HealthFinding {
-    /// As `pictor_health{check}` names it.
-    pub check: String,
-    pub found: String,
-    pub advice: String,
 }
 
 /// One slot as its agent reports it.

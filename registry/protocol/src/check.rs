@@ -50,3 +50,12 @@ impl Check {
         }
     }
 }
+
+/// Something that is wrong with a worker, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthFinding {
+    /// As `pictor_health{check}` names it.
+    pub check: String,
+    pub found: String,
+    pub advice: String,
+}

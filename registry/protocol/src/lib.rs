@@ -32,12 +32,12 @@ mod worker;
 
 pub use account::{Account, CreatedToken, Identity, Me, NewToken, PatchMe, Session, Token};
 pub use agent::{
-    AttemptEnded, AttemptReport, CompleteRequest, Earned, Electricity, FailRequest, HealthFinding,
-    HeartbeatRequest, HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest,
-    ReportedSlot, StoredFrame,
+    AttemptEnded, AttemptReport, CompleteRequest, Earned, Electricity, FailRequest, HeartbeatRequest,
+    HeartbeatResponse, HeldLease, Lease, LeaseRequest, LeasesResponse, ReleaseRequest, ReportedSlot,
+    StoredFrame,
 };
 pub use audit::AuditEntry;
-pub use check::Check;
+pub use check::{Check, HealthFinding};
 pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
 pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
 pub use family::{Family, FamilyKind};

@@ -59,6 +59,7 @@ impl Floors {
         broken.extend(
             house.file_circles().iter().map(|files| format!("import each other: {}", files.join(", "))),
         );
+        broken.extend(house.long_files());
         broken
     }
 

@@ -13,6 +13,9 @@ use crate::{
     paths::{self, Written},
 };
 
+/// A longer file is more than one thing.
+const LINES_MAX: usize = 600;
+
 /// The room of what stands in the crate's root itself.
 const ROOT: &str = "lib";
 
@@ -30,6 +33,7 @@ struct File {
     module: Vec<String>,
     room: String,
     written: Vec<Written>,
+    lines: usize,
 }
 
 /// One path that leaves the room it is written in.
@@ -71,6 +75,7 @@ impl House {
         for path in rust_files(&source)? {
             let module = module_of(&source, &path)?;
             let text = fs::read_to_string(&path)?;
+            let lines = text.lines().count();
             let tokens = text.parse().map_err(|error| anyhow!("{}: {error}", path.display()))?;
             let text = paths::read(tokens, &module, &own_name);
             test_modules.extend(text.test_modules);
@@ -81,7 +86,7 @@ impl House {
                 None if is_program => "main".to_owned(),
                 None => ROOT.to_owned(),
             };
-            files.push(File { path, module, room, written: text.written });
+            files.push(File { path, module, room, written: text.written, lines });
         }
         files.retain(|file| !test_modules.iter().any(|tests| file.module.starts_with(tests)));
         let mut house = House { folder: folder.to_owned(), files };
@@ -123,17 +128,26 @@ impl House {
             for written in &file.written {
                 let Some(to) = self.room_of(&written.names, &rooms) else { continue };
                 if to != file.room {
-                    let place = file.path.strip_prefix(&self.folder).unwrap_or(&file.path);
                     imports.push(Import {
                         from: file.room.clone(),
                         to: to.to_owned(),
                         path: written.names.join("::"),
-                        place: format!("{}:{}", place.display(), written.line),
+                        place: format!("{}:{}", self.inside(file), written.line),
                     });
                 }
             }
         }
         imports
+    }
+
+    /// Files that are more than one thing by their length.
+    pub fn long_files(&self) -> impl Iterator<Item = String> {
+        let long = self.files.iter().filter(|file| file.lines > LINES_MAX);
+        long.map(|file| format!("{}: {} lines in one file", self.inside(file), file.lines))
+    }
+
+    fn inside<'a>(&self, file: &'a File) -> std::path::Display<'a> {
+        file.path.strip_prefix(&self.folder).unwrap_or(&file.path).display()
     }
 
     /// Rooms that import each other, in one circle or several that hang together; the largest first.
