@@ -1,3 +1,5 @@
+//! An account: what operators see of it, what it says of itself, its tokens and sessions.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

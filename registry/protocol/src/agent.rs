@@ -1,3 +1,5 @@
+//! What an agent and the registry tell each other: heartbeats, leases, and how each of them ends.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,3 +1,5 @@
+//! What was done to an account, by whom.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

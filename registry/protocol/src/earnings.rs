@@ -1,3 +1,5 @@
+//! An account's figures, or a worker's: money, points, attempts by status, and all of it over time.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

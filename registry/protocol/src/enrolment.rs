@@ -1,3 +1,5 @@
+//! Many workers at once: a batch of config files, or a key that agents trade for workers of their own.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

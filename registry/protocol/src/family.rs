@@ -1,3 +1,5 @@
+//! A metric family, and how it reads in the exposition and in docs/metrics.md.
+
 /// What kind of numbers a metric family holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FamilyKind {

@@ -1,3 +1,5 @@
+//! Attempts: as rows of a worker's history, and one opened.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,3 +1,5 @@
+//! A job: what a creator asks, and how it stands, frame by frame.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,3 +1,5 @@
+//! The ledger: its books, its transfers, and what its checks found.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

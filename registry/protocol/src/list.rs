@@ -1,3 +1,5 @@
+//! A page of any list.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,3 +1,5 @@
+//! Which addresses are this machine's own.
+
 use url::{Host, Url};
 
 /// Whether an address is this machine's own, where no proxy belongs in between.

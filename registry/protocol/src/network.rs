@@ -1,3 +1,5 @@
+//! The whole network at a glance.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

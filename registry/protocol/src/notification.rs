@@ -1,3 +1,5 @@
+//! What an account is told of its workers: of which events, when, where to, and whether it arrived.
+
 use std::fmt;
 use std::str::FromStr;
 

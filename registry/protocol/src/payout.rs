@@ -1,3 +1,5 @@
+//! Money that leaves a provider's balance for a wallet.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,3 +1,5 @@
+//! How every error reads.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

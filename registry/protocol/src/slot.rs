@@ -1,3 +1,5 @@
+//! A slot: what its owner wants of it, what it does, and why it takes no task.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,3 +1,5 @@
+//! A scene of the agent's own on every slot of a worker, to see that it can render.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! A worker: its name, its machine, and how it stands.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -60,6 +60,7 @@ impl Floors {
             house.file_circles().iter().map(|files| format!("import each other: {}", files.join(", "))),
         );
         broken.extend(house.long_files());
+        broken.extend(house.silent_files());
         broken
     }
 

@@ -34,6 +34,7 @@ struct File {
     room: String,
     written: Vec<Written>,
     lines: usize,
+    says_what_it_is: bool,
 }
 
 /// One path that leaves the room it is written in.
@@ -75,7 +76,7 @@ impl House {
         for path in rust_files(&source)? {
             let module = module_of(&source, &path)?;
             let text = fs::read_to_string(&path)?;
-            let lines = text.lines().count();
+            let (lines, says_what_it_is) = (text.lines().count(), text.starts_with("//!"));
             let tokens = text.parse().map_err(|error| anyhow!("{}: {error}", path.display()))?;
             let text = paths::read(tokens, &module, &own_name);
             test_modules.extend(text.test_modules);
@@ -86,7 +87,7 @@ impl House {
                 None if is_program => "main".to_owned(),
                 None => ROOT.to_owned(),
             };
-            files.push(File { path, module, room, written: text.written, lines });
+            files.push(File { path, module, room, written: text.written, lines, says_what_it_is });
         }
         files.retain(|file| !test_modules.iter().any(|tests| file.module.starts_with(tests)));
         let mut house = House { folder: folder.to_owned(), files };
@@ -144,6 +145,12 @@ impl House {
     pub fn long_files(&self) -> impl Iterator<Item = String> {
         let long = self.files.iter().filter(|file| file.lines > LINES_MAX);
         long.map(|file| format!("{}: {} lines in one file", self.inside(file), file.lines))
+    }
+
+    /// Files whose first line does not say what they are.
+    pub fn silent_files(&self) -> impl Iterator<Item = String> {
+        let silent = self.files.iter().filter(|file| !file.says_what_it_is);
+        silent.map(|file| format!("{}: its first line does not say what it is", self.inside(file)))
     }
 
     fn inside<'a>(&self, file: &'a File) -> std::path::Display<'a> {
