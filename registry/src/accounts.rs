@@ -3,6 +3,7 @@
 pub(crate) mod identities;
 pub(crate) mod me;
 pub(crate) mod sessions;
+pub(crate) mod sign_in;
 pub mod store;
 pub(crate) mod tokens;
 mod wallet;
@@ -16,8 +17,8 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::auth::Operator;
-use crate::earnings::store::{Book, balance};
 use crate::error::{Error, Json, Query, Result};
+use crate::ledger::store::{Book, balance};
 use crate::lists;
 
 pub use wallet::wallet_address;

@@ -8,41 +8,11 @@ use std::fmt;
 use pictor_protocol::{AccountId, AuditEventId, UnixMillis};
 use serde_json::Value;
 
-use crate::auth::Caller;
+use crate::auth::{Actor, Caller};
 use crate::clock::Clock;
 
 pub use log::{AuditQuery, actions, entries, routes};
 pub use store::record;
-
-/// How somebody acted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Actor {
-    /// Signed in, with a browser.
-    Session,
-    /// With an access token.
-    Token,
-    /// On the registry's command line.
-    Cli,
-    /// The registry, by itself.
-    System,
-}
-
-impl Actor {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Actor::Session => "session",
-            Actor::Token => "token",
-            Actor::Cli => "cli",
-            Actor::System => "system",
-        }
-    }
-}
-
-impl fmt::Display for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Something that was done.
 #[derive(Debug, Clone)]

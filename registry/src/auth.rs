@@ -1,25 +1,23 @@
 //! Who a request speaks for and what it may do: every role and ownership check stands in this file.
 
 mod session;
+mod store;
+
+use std::fmt;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
-use pictor_protocol::{AccountId, Role, Scope, TokenId, UnixMillis, WorkerId};
+use pictor_protocol::{AccountId, Role, Scope, TokenId, WorkerId};
 use sha2::{Digest, Sha256};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 use tracing::Span;
 
 use crate::App;
-use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-pub use session::{
-    SESSION_MILLIS_MAX, Session, confirm_session, end_session, end_session_of, end_sessions, find_session,
-    open_session, open_session_of, sessions,
-};
+pub use session::{SESSION_IDLE_MILLIS, SESSION_MILLIS_MAX, Session, find_session};
+pub(crate) use store::{KnownToken, touch};
 
 /// How stale a token's `last_used_at` may be: it is for people to read, not worth a write a request.
 const LAST_USED_MILLIS: i64 = 60_000;
@@ -47,6 +45,36 @@ pub fn new_secret(clock: &Clock, prefix: &str) -> NewSecret {
 /// about the secret it belongs to, so this is the comparison in constant time.
 pub fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
+}
+
+/// How somebody acted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// Signed in, with a browser.
+    Session,
+    /// With an access token.
+    Token,
+    /// On the registry's command line.
+    Cli,
+    /// The registry, by itself.
+    System,
+}
+
+impl Actor {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Actor::Session => "session",
+            Actor::Token => "token",
+            Actor::Cli => "cli",
+            Actor::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// The account behind a token of a person or a program.
@@ -134,14 +162,14 @@ impl FromRequestParts<App> for Reader {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Reader> {
-        let found = token_row(app, bearer(parts)?).await?;
+        let found = known_token(app, bearer(parts)?).await?;
         if found.worker_id.is_some() {
             return Err(Error::Forbidden("a worker's token opens the agent's calls only".to_owned()));
         }
         let stale = found.last_used_at.is_none_or(|used| app.clock.now().0 - used.0 > LAST_USED_MILLIS);
         if stale {
             let (token_id, now) = (found.token_id, app.clock.now());
-            app.db.write(move |conn| Box::pin(touch(conn, token_id, now))).await?;
+            app.db.write(move |conn| Box::pin(store::touch(conn, token_id, now))).await?;
         }
         Ok(Reader(found.caller))
     }
@@ -169,7 +197,7 @@ impl FromRequestParts<App> for Agent {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Agent> {
-        let found = token_row(app, bearer(parts)?).await?;
+        let found = known_token(app, bearer(parts)?).await?;
         let Some(worker_id) = found.worker_id else {
             return Err(Error::Forbidden(
                 "this call is an agent's: it needs the token of a config file".to_owned(),
@@ -179,18 +207,10 @@ impl FromRequestParts<App> for Agent {
         pictor_telemetry::attribute(&Span::current(), "pictor.worker.id", &worker_id);
         if found.last_used_at.is_none() {
             let now = app.clock.now();
-            app.db.write(move |conn| Box::pin(first_use(conn, agent, now))).await?;
+            app.db.write(move |conn| Box::pin(store::first_use(conn, agent, now))).await?;
         }
         Ok(agent)
     }
-}
-
-struct TokenRow {
-    token_id: TokenId,
-    account_id: AccountId,
-    worker_id: Option<WorkerId>,
-    last_used_at: Option<UnixMillis>,
-    caller: Caller,
 }
 
 fn bearer(parts: &Parts) -> Result<&str> {
@@ -204,61 +224,17 @@ fn bearer(parts: &Parts) -> Result<&str> {
         .ok_or(Error::Unauthorized)
 }
 
-async fn token_row(app: &App, token: &str) -> Result<TokenRow> {
-    let row = sqlx::query(
-        "SELECT t.id, t.account_id, t.worker_id, t.scope, t.last_used_at, a.name, a.roles, a.wallet_address
-         FROM tokens t JOIN accounts a ON a.id = t.account_id
-         WHERE t.sha256 = $1 AND t.revoked_at IS NULL",
-    )
-    .bind(digest(token).to_vec())
-    .fetch_optional(&mut *app.db.read().await?)
-    .await?
-    .ok_or(Error::Unauthorized)?;
-    let worker_id: Option<String> = row.try_get("worker_id")?;
-    let caller = caller(&row, Actor::Token)?;
-    Ok(TokenRow {
-        token_id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
-        account_id: caller.account_id,
-        worker_id: worker_id.map(|id| id.parse()).transpose().map_err(anyhow::Error::from)?,
-        last_used_at: row.try_get::<Option<i64>, _>("last_used_at")?.map(UnixMillis),
-        caller,
-    })
+async fn known_token(app: &App, token: &str) -> Result<KnownToken> {
+    store::known_token(&mut *app.db.read().await?, token).await
 }
 
-/// From a row with `account_id`, `name`, `roles`, `wallet_address` and `scope`.
-fn caller(row: &AnyRow, actor: Actor) -> Result<Caller> {
-    let roles: String = row.try_get("roles")?;
-    let words: std::result::Result<_, _> = roles.split(',').map(str::parse).collect();
-    Ok(Caller {
-        account_id: row.try_get::<String, _>("account_id")?.parse().map_err(anyhow::Error::from)?,
-        name: row.try_get("name")?,
-        roles: words.map_err(|_| anyhow::anyhow!("an account's row holds the roles {roles}"))?,
-        scope: row.try_get::<String, _>("scope")?.parse().map_err(anyhow::Error::from)?,
-        wallet_address: row.try_get("wallet_address")?,
-        actor,
-    })
-}
-
-async fn touch(conn: &mut AnyConnection, token: TokenId, now: UnixMillis) -> Result<()> {
-    sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1")
-        .bind(token.to_string())
-        .bind(now.0)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// The first use of a worker's newest token disconnects whoever uses the older one.
-async fn first_use(conn: &mut AnyConnection, agent: Agent, now: UnixMillis) -> Result<()> {
-    touch(conn, agent.token_id, now).await?;
-    sqlx::query(
-        "UPDATE tokens SET revoked_at = $3
-         WHERE worker_id = $1 AND id <> $2 AND revoked_at IS NULL AND last_used_at IS NOT NULL",
-    )
-    .bind(agent.worker_id.to_string())
-    .bind(agent.token_id.to_string())
-    .bind(now.0)
-    .execute(conn)
-    .await?;
-    Ok(())
+/// The token that a person signs in with.
+pub(crate) async fn persons_token(app: &App, token: &str) -> Result<KnownToken> {
+    let found = known_token(app, token.trim()).await?;
+    if found.worker_id.is_some() {
+        return Err(Error::Forbidden(
+            "that is the token of a worker's config file; people sign in with an access token".to_owned(),
+        ));
+    }
+    Ok(found)
 }

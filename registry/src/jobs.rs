@@ -21,10 +21,10 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::auth::{Caller, Creator};
 use crate::blobs::Received;
-use crate::earnings;
 use crate::error::{Error, Json, Path, Query, Result};
+use crate::ledger;
 use crate::lists::{self, given};
-use crate::tasks::FRAME_SIDE_MAX;
+use crate::png::SIDE_MAX;
 use crate::tasks::state::{AttemptEvent, JobEvent, TaskEvent};
 use crate::tasks::store::move_tasks_of_job;
 use store::NewJob;
@@ -177,9 +177,8 @@ pub fn cost_of(settings: &JobSettings) -> Result<Micros> {
     }
     match (settings.width, settings.height) {
         (None, None) => {}
-        (Some(width), Some(height))
-            if [width, height].iter().all(|side| (1..=FRAME_SIDE_MAX).contains(side)) => {}
-        (Some(_), Some(_)) => return refused(format!("width and height: 1 to {FRAME_SIDE_MAX} pixels each")),
+        (Some(width), Some(height)) if [width, height].iter().all(|side| (1..=SIDE_MAX).contains(side)) => {}
+        (Some(_), Some(_)) => return refused(format!("width and height: 1 to {SIDE_MAX} pixels each")),
         _ => return refused("width and height: give both, or neither for the scene's own".to_owned()),
     }
     if settings.frame_cost_micros < Micros::ZERO {
@@ -201,7 +200,7 @@ async fn refuse_unpayable(app: &App, account: AccountId, key: Option<&str>, cost
     {
         return Ok(());
     }
-    let held = earnings::store::balance(conn, &earnings::store::Book::Account(account)).await?;
+    let held = ledger::store::balance(conn, &ledger::store::Book::Account(account)).await?;
     if cost > Micros::ZERO && held < cost {
         return Err(Error::InsufficientFunds(format!("the job costs {cost} and the account holds {held}")));
     }
@@ -282,7 +281,7 @@ async fn submit(app: &App, new: NewJob, cost: Micros) -> Result<(store::JobRow, 
                 store::add_scene(conn, new.account_id, &new.scene_sha256, new.scene_bytes, now).await?;
                 let (job, is_new) = store::insert(conn, &new, now).await?;
                 if is_new {
-                    earnings::store::escrow_job(conn, new.account_id, new.id, cost, now).await?;
+                    ledger::store::escrow_job(conn, new.account_id, new.id, cost, now).await?;
                 }
                 Ok((job, is_new))
             })

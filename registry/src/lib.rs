@@ -18,6 +18,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub mod accounts;
+pub mod attempts;
 pub mod audit;
 pub mod auth;
 pub mod backup;
@@ -29,11 +30,14 @@ pub mod console;
 pub mod db;
 pub mod discovery;
 pub mod drain;
-pub mod earnings;
 pub mod enrolments;
 pub mod error;
+pub mod figures;
 pub mod filter;
+pub mod incidents;
 pub mod jobs;
+pub mod leases;
+pub mod ledger;
 pub mod lists;
 pub mod metrics;
 pub mod network;
@@ -41,7 +45,9 @@ pub mod notifications;
 pub mod oidc;
 pub mod payouts;
 pub mod peer;
+pub mod png;
 pub mod releases;
+pub mod row;
 pub mod spreadsheet;
 pub mod tasks;
 pub mod tenant;
@@ -81,8 +87,10 @@ fn routes() -> OpenApiRouter<App> {
         .merge(workers::routes())
         .merge(enrolments::routes())
         .merge(jobs::routes())
-        .merge(tasks::routes())
-        .merge(earnings::routes())
+        .merge(leases::routes())
+        .merge(attempts::routes())
+        .merge(figures::routes())
+        .merge(ledger::routes())
         .merge(payouts::routes())
         .merge(discovery::routes())
         .merge(metrics::routes())
@@ -135,10 +143,10 @@ pub async fn serve(
     loops.spawn(workers::presence_loop(app.clone()));
     loops.spawn(tasks::sweep_loop(app.clone()));
     loops.spawn(jobs::finish_loop(app.clone()));
-    loops.spawn(earnings::ledger_check_loop(app.clone()));
-    loops.spawn(notifications::watch_loop(app.clone()));
+    loops.spawn(ledger::ledger_check_loop(app.clone()));
+    loops.spawn(incidents::watch_loop(app.clone()));
     loops.spawn(notifications::deliver_loop(app.clone()));
-    loops.spawn(earnings::fold_loop(app.clone()));
+    loops.spawn(figures::fold_loop(app.clone()));
 
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());

@@ -17,7 +17,7 @@ use crate::App;
 use crate::auth::Operator;
 use crate::error::{Error, Result};
 
-pub use replica::{LeaseOutcome, Metrics};
+pub use replica::Metrics;
 
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 

@@ -2,16 +2,15 @@
 
 mod address;
 mod deliver;
-mod incident;
 mod message;
 mod quiet;
 mod send;
 mod store;
-mod watch;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use jiff::tz::TimeZone;
 use pictor_protocol::{
     AccountId, Channel, ChannelId, ChannelKind, CreatedChannel, Delivery, DeliveryId, List, NewChannel,
     NotificationSettings, PatchNotifications,
@@ -32,8 +31,9 @@ use store::ChannelRow;
 
 pub use deliver::{deliver_loop, deliver_once};
 pub use message::Announcement;
+pub(crate) use message::{DETAIL_CHARS_MAX, Message, cut, exact};
 pub use send::Sender;
-pub use watch::{watch_loop, watch_once};
+pub(crate) use store::{forget, queue};
 
 /// A test goes to whatever address an account writes down; it is no way to flood it.
 const TEST_EVERY_SECONDS: i64 = 10;
@@ -55,6 +55,11 @@ pub async fn announce(
     announcement: &Announcement,
 ) -> Result<()> {
     store::queue(conn, clock, account, &announcement.message()).await
+}
+
+/// The time zone in which an account reads times.
+pub(crate) async fn zone(conn: &mut AnyConnection, account: AccountId) -> Result<TimeZone> {
+    Ok(store::wanted(conn, account).await?.zone)
 }
 
 pub async fn settings(app: &App, account: AccountId) -> Result<NotificationSettings> {

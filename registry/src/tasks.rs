@@ -1,8 +1,6 @@
-//! Tasks: assignment, leases, results, and the sweep of leases that ran out.
+//! What a task is: where it stands, who has it, what waits, and the sweep of leases that ran out.
 
-mod finish;
-mod frames;
-mod lease;
+mod outcome;
 mod queue;
 pub mod state;
 pub mod store;
@@ -14,29 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pictor_protocol::{JobId, TaskStatus, UnixMillis, WorkerId};
 use sqlx::AnyConnection;
 use tokio::sync::{Notify, watch};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use crate::App;
 use crate::error::Result;
 use state::{AttemptEvent, TaskEvent};
 use store::Ending;
 
-pub use frames::{FRAME_SIDE_MAX, whole_png};
-pub use lease::renew;
-pub use queue::{LastQueue, Queue, queue};
+pub use outcome::LeaseOutcome;
+pub use queue::{LastQueue, Queue, next_job, next_task, queue};
 pub use sweep::{sweep_loop, sweep_once};
-
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(lease::ask))
-        .routes(routes!(frames::scene))
-        .routes(routes!(frames::put))
-        .routes(routes!(frames::log))
-        .routes(routes!(finish::complete))
-        .routes(routes!(finish::fail))
-        .routes(routes!(finish::release))
-}
 
 /// Tells those who wait that there may be something to do; clones share it. It only saves time: whoever
 /// waits also looks by itself now and then.

@@ -1,10 +1,10 @@
-//! Workers: setup, config files, status, and the heartbeats of their agents.
+//! Workers: setup, config files, who is there, and where each stands.
 
 mod bulk;
-mod heartbeat;
 mod list;
 pub mod names;
 mod presence;
+mod seen;
 pub mod setup;
 pub mod store;
 pub mod test_render;
@@ -23,13 +23,15 @@ use crate::App;
 use crate::accounts::store::revoke_worker_tokens;
 use crate::audit::{self, Event};
 use crate::auth::{Agent, Caller, Provider};
-use crate::earnings::store::earned_of;
 use crate::error::{Error, Json, Path, Result};
+use crate::ledger::store::earned_of;
 use crate::tasks;
 
 pub use bulk::{bulk, meant};
 pub use list::{ListQuery, Listed, Order, Sort, TagTotal, csv, list, totals_by_tag};
-pub use presence::{Presence, Seen, presence_loop, write_presence};
+pub(crate) use presence::write_one;
+pub use presence::{Presence, presence_loop, write_presence};
+pub use seen::{Beat, Seen};
 pub use view::Standing;
 
 const TAGS_MAX: usize = 32;
@@ -42,7 +44,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(get, patch, delete))
         .routes(routes!(config))
         .routes(routes!(setup::batch))
-        .routes(routes!(heartbeat::heartbeat))
         .routes(routes!(rename))
         .merge(test_render::routes())
 }

@@ -11,8 +11,8 @@ use super::{store, wallet_address};
 use crate::App;
 use crate::audit::{self, Event};
 use crate::auth::Caller;
-use crate::earnings::store::{Book, balance};
 use crate::error::{Error, Json, Result};
+use crate::ledger::store::{Book, balance};
 use crate::notifications::{Announcement, announce};
 
 pub(super) fn routes() -> OpenApiRouter<App> {

@@ -1,5 +1,7 @@
 //! The browsers in which people are signed in to an account.
 
+pub(crate) mod store;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use pictor_protocol::{List, Session, SessionId};
@@ -9,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::audit::{self, Event};
-use crate::auth::{self, Caller};
+use crate::auth::Caller;
 use crate::error::{Json, Path, Result};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -41,7 +43,7 @@ async fn end_every_session(State(app): State<App>, caller: Caller) -> Result<Sta
 }
 
 pub(crate) async fn list(app: &App, caller: &Caller) -> Result<Vec<Session>> {
-    auth::sessions(&mut *app.db.read().await?, caller.account_id, app.clock.now()).await
+    store::list(&mut *app.db.read().await?, caller.account_id, app.clock.now()).await
 }
 
 pub(crate) async fn end(app: &App, caller: &Caller, id: SessionId) -> Result<()> {
@@ -51,7 +53,7 @@ pub(crate) async fn end(app: &App, caller: &Caller, id: SessionId) -> Result<()>
         .write(move |conn| {
             let event = event.clone();
             Box::pin(async move {
-                auth::end_session_of(conn, owner, id).await?;
+                store::end_of(conn, owner, id).await?;
                 audit::record(conn, &event).await
             })
         })
@@ -66,7 +68,7 @@ pub(crate) async fn end_all(app: &App, caller: &Caller, kept: Option<SessionId>)
         .write(move |conn| {
             let event = event.clone();
             Box::pin(async move {
-                let ended = auth::end_sessions(conn, owner, kept).await?;
+                let ended = store::end_all(conn, owner, kept).await?;
                 audit::record(conn, &event.with(json!({ "sessions": ended }))).await?;
                 Ok(ended)
             })

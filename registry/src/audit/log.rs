@@ -13,7 +13,7 @@ use crate::App;
 use crate::auth::Caller;
 use crate::error::{Json, Query, Result};
 use crate::lists::{self, given};
-use crate::tasks::store::{parsed, parsed_option};
+use crate::row::{parsed, parsed_option};
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))

@@ -11,7 +11,7 @@ use crate::auth;
 use crate::clock::Clock;
 use crate::config::DatabaseArgs;
 use crate::db::Db;
-use crate::earnings::store::{Book, balance, credit};
+use crate::ledger::store::{Book, balance, credit};
 use crate::oidc::Identity;
 
 #[derive(Debug, Subcommand)]

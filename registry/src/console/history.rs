@@ -12,8 +12,9 @@ use url::form_urlencoded;
 
 use super::{Page, Visitor};
 use crate::App;
-use crate::earnings::{self, HistoryQuery, Order, Sort};
+use crate::attempts::{self, HistoryQuery, Order, Sort};
 use crate::error::{Error, Path, Query, Result};
+use crate::figures::worker_seen_by;
 use crate::lists::Format;
 
 const ROWS: u32 = 50;
@@ -81,7 +82,7 @@ pub(super) async fn of_worker(
     Query(asked): Query<Asked>,
 ) -> Result<Response> {
     let caller = visitor.with_role(Role::Provider)?;
-    let (_, name) = earnings::worker_seen_by(&app, caller, id).await?;
+    let (_, name) = worker_seen_by(&app, caller, id).await?;
     let asked = Asked { worker: id.to_string(), ..asked };
     show(&app, &visitor, Some(NamedWorker { id, name }), asked).await
 }
@@ -101,10 +102,10 @@ async fn show(app: &App, visitor: &Visitor, worker: Option<NamedWorker>, asked: 
         Err(refusal) => (HistoryQuery::default(), Some(refusal)),
     };
     if query.format == Format::Csv {
-        return earnings::as_csv(app, caller, &query);
+        return attempts::as_csv(app, caller, &query);
     }
     let List { items, next_cursor } = match refusal {
-        None => earnings::attempts(app, caller, &query).await?,
+        None => attempts::attempts(app, caller, &query).await?,
         Some(_) => List { items: Vec::new(), next_cursor: None },
     };
     let title =
@@ -253,9 +254,9 @@ pub(super) async fn attempt(
     Path(id): Path<AttemptId>,
 ) -> Result<Response> {
     let caller = visitor.with_role(Role::Provider)?;
-    let attempt = earnings::attempt(&app, caller, id).await?;
+    let attempt = attempts::attempt(&app, caller, id).await?;
     let reads_logs = caller.require_full().is_ok();
-    let log = match earnings::log_of_attempt(&app, caller, id).await {
+    let log = match attempts::log_of_attempt(&app, caller, id).await {
         Ok(log) => log,
         Err(Error::Forbidden(_)) => None,
         Err(error) => return Err(error),

@@ -15,9 +15,9 @@ use url::form_urlencoded;
 use super::{Form, NoFields, Page, Visitor, live, render, said};
 use crate::App;
 use crate::auth::Caller;
-use crate::earnings;
 use crate::error::{Path, Query, Result};
 use crate::jobs::{self, JobsQuery, Picture, Wish};
+use crate::ledger;
 use grid::Cell;
 
 pub(super) use new::{form as new_form, send as send_new};
@@ -57,7 +57,7 @@ pub(super) async fn list(
         cursor: Some(asked.cursor.clone()),
     };
     let List { items, next_cursor } = jobs::jobs(&app, caller, &query).await?;
-    let spending = earnings::spending(&app, caller).await?;
+    let spending = ledger::spending(&app, caller).await?;
     let page = Page::new(&app, &visitor, "Jobs");
     Ok(page.show(&JobsPage { page: &page, asked, spending, jobs: items, next: next_cursor })?.into_response())
 }

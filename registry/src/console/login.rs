@@ -11,7 +11,8 @@ use url::form_urlencoded;
 use super::visitor::{Browser, SESSION_COOKIE, session_cookie};
 use super::{Form, NoFields, Page, Visitor};
 use crate::App;
-use crate::auth::{self, Caller};
+use crate::accounts::sign_in;
+use crate::auth::Caller;
 use crate::error::{Error, Result};
 
 #[derive(Template)]
@@ -84,7 +85,7 @@ pub(super) async fn sign_in(
     Browser(browser): Browser,
     axum_extra::extract::Form(SignIn { token, next }): axum_extra::extract::Form<SignIn>,
 ) -> Result<Response> {
-    match auth::open_session(&app, &token, browser).await {
+    match sign_in::open_session(&app, &token, browser).await {
         Ok(secret) => {
             let jar = jar.add(session_cookie(&app, secret));
             Ok((jar, Redirect::to(&local(&next, "/"))).into_response())
@@ -103,7 +104,7 @@ pub(super) async fn sign_out(
     jar: CookieJar,
     Form(visitor, NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
-    auth::end_session(&app, visitor.session.id).await?;
+    sign_in::end_session(&app, visitor.session.id).await?;
     let mut gone = session_cookie(&app, String::new());
     gone.make_removal();
     Ok((jar.remove(SESSION_COOKIE).add(gone), Redirect::to("/login")).into_response())

@@ -20,8 +20,7 @@ use super::login::local;
 use super::visitor::{Browser, is_secure, session_cookie};
 use super::{Form, Page, Visitor, said};
 use crate::App;
-use crate::accounts::identities;
-use crate::auth;
+use crate::accounts::{identities, sign_in};
 use crate::error::{Error, Result};
 use crate::oidc::{self, Arrival, CALLBACK, Departure, Identity, Provider};
 
@@ -111,7 +110,7 @@ async fn connect(
 ) -> Result<Response> {
     visitor.caller().require_full()?;
     let provider = provider(&app)?;
-    match auth::confirm_session(&app, &visitor.session, &form.token).await {
+    match sign_in::confirm_session(&app, &visitor.session, &form.token).await {
         Err(Error::Forbidden(refusal)) => {
             let entry = Entry { refusal: Some(("connect_token", refusal)), ..Entry::default() };
             return show(&app, &visitor, entry).await;
@@ -228,10 +227,10 @@ async fn signed_in(
         let unknown = page.show(&UnknownPage { provider, identity })?;
         return Ok((Error::Forbidden(String::new()).status(), unknown).into_response());
     };
-    let secret = auth::open_session_of(app, account_id, browser).await?;
+    let secret = sign_in::open_session_of(app, account_id, browser).await?;
     // The new session takes the place of the one that this browser had.
     if let Some(visitor) = visitor {
-        auth::end_session(app, visitor.session.id).await?;
+        sign_in::end_session(app, visitor.session.id).await?;
     }
     let jar = CookieJar::new().add(session_cookie(app, secret));
     Ok((jar, Redirect::to(&local(&journey.next, "/"))).into_response())

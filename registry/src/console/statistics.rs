@@ -14,8 +14,8 @@ use super::chart::Charts;
 use super::summary::{RangeLink, all_time_and_range, points_rule, range_links, task_counts};
 use super::{Page, Visitor};
 use crate::App;
-use crate::earnings::{PeriodQuery, Range, worker_seen_by};
 use crate::error::{Error, Path, Query, Result};
+use crate::figures::{PeriodQuery, Range, worker_seen_by};
 
 /// Days are the visitor's; both are included.
 #[derive(Debug, Default, Deserialize)]

@@ -11,8 +11,8 @@ use super::chart::Charts;
 use super::{Page, Visitor};
 use crate::App;
 use crate::config::Settings;
-use crate::earnings::{self, By, Of, PeriodQuery, Range};
 use crate::error::{Query, Result};
+use crate::figures::{self, By, Of, PeriodQuery, Range};
 use crate::payouts;
 
 /// How many groups and payouts a table shows.
@@ -113,10 +113,10 @@ pub(super) async fn all_time_and_range(
 ) -> Result<(Earnings, Earnings)> {
     let tz = visitor.zone.iana_name().map(str::to_owned);
     let all_time = PeriodQuery { tz: tz.clone(), ..PeriodQuery::default() };
-    let figures = earnings::figures(app, of, &all_time).await?;
+    let figures = figures::figures(app, of, &all_time).await?;
     let ranged = match query.range {
         Some(Range::Month) => figures.clone(),
-        _ => earnings::figures(app, of, &PeriodQuery { tz, ..query }).await?,
+        _ => figures::figures(app, of, &PeriodQuery { tz, ..query }).await?,
     };
     Ok((figures, ranged))
 }
@@ -131,7 +131,7 @@ pub(super) async fn page(
     let range = query.range.unwrap_or(Range::Month);
     let period = PeriodQuery { range: Some(range), ..PeriodQuery::default() };
     let (figures, ranged) = all_time_and_range(&app, &visitor, of, period).await?;
-    let [workers, models, tags] = earnings::groups(&app, of, [By::Worker, By::GpuName, By::Tag]).await?;
+    let [workers, models, tags] = figures::groups(&app, of, [By::Worker, By::GpuName, By::Tag]).await?;
     let payouts = payouts::page(&app, caller, None, ROWS_MAX as u32).await?;
     let page = Page::new(&app, &visitor, "Summary");
     let ranges = range_links(Some(range));

@@ -8,8 +8,8 @@ use sqlx::AnyConnection;
 
 use super::store::{self, JobRow};
 use crate::App;
-use crate::earnings;
 use crate::error::Result;
+use crate::ledger;
 use crate::tasks::state::{AttemptEvent, JobEvent, TaskEvent};
 use crate::tasks::store::move_tasks_of_job;
 
@@ -76,7 +76,7 @@ pub(super) async fn end(
 ) -> Result<()> {
     store::move_job(conn, job.id, job.status, event, error, now).await?;
     move_tasks_of_job(conn, job.id, TaskEvent::JobEnded, AttemptEvent::Cancelled, now).await?;
-    let refunded = earnings::store::refund_job(conn, job.id, job.account_id, now).await?;
+    let refunded = ledger::store::refund_job(conn, job.id, job.account_id, now).await?;
     tracing::info!(job = %job.id, ?event, %refunded, "a job has ended");
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::App;
 use crate::auth::Caller;
 use crate::error::{Error, Json, Path, Query, Result};
 use crate::lists::{self, LIMIT_MAX};
-use crate::tasks::store::{frame_range, narrow, parsed};
+use crate::row::{frame_range, narrow, parsed};
 
 /// How many frames of an archive are looked up at once.
 const LOOKED_UP: i64 = 500;

@@ -10,8 +10,9 @@ use sqlx::{AnyConnection, Row};
 
 use crate::error::{Error, Result};
 use crate::lists;
+use crate::row::{frame_range, narrow, parsed};
 use crate::tasks::state::{FAILED_TASKS_MAX, JobEvent, apply_to_job};
-use crate::tasks::store::{frame_range, insert_tasks, narrow, parsed};
+use crate::tasks::store::insert_tasks;
 
 /// A job to be made, its settings checked.
 #[derive(Debug, Clone)]
@@ -351,7 +352,7 @@ pub async fn to_be_ended(conn: &mut AnyConnection) -> Result<Vec<JobId>> {
     .fetch_all(conn)
     .await?
     .iter()
-    .map(|row| parsed(row, "id"))
+    .map(|row| Ok(parsed(row, "id")?))
     .collect()
 }
 

@@ -9,6 +9,7 @@ use prometheus::{
 use pictor_protocol::{Family, UnixMillis};
 
 use crate::db::Connections;
+use crate::tasks::LeaseOutcome;
 
 const INFO: Family = Family::gauge("pictor_registry_info", &["version"], "1, with the registry's version.");
 const STARTED: Family =
@@ -59,36 +60,6 @@ pub(super) const FAMILIES: [Family; 9] = [
     LEDGER_SUCCESS,
     LEDGER_LAST_SUCCESS,
 ];
-
-/// What became of leases, as `pictor_registry_leases_total` counts them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseOutcome {
-    Granted,
-    Completed,
-    Failed,
-    Released,
-    Expired,
-}
-
-impl LeaseOutcome {
-    const ALL: [LeaseOutcome; 5] = [
-        LeaseOutcome::Granted,
-        LeaseOutcome::Completed,
-        LeaseOutcome::Failed,
-        LeaseOutcome::Released,
-        LeaseOutcome::Expired,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            LeaseOutcome::Granted => "granted",
-            LeaseOutcome::Completed => "completed",
-            LeaseOutcome::Failed => "failed",
-            LeaseOutcome::Released => "released",
-            LeaseOutcome::Expired => "expired",
-        }
-    }
-}
 
 /// The series of this replica.
 pub struct Metrics {

@@ -2,22 +2,19 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pictor_protocol::{Micros, NotificationEvent, NotificationPhase, UnixMillis, WorkerId, WorkerName};
-use url::Url;
-
-use super::incident::Trouble;
+use pictor_protocol::{Micros, NotificationEvent, NotificationPhase, UnixMillis, WorkerId};
 
 /// How many messages one that merges them spells out.
 const SPELT_MAX: usize = 50;
-const DETAIL_CHARS_MAX: usize = 600;
+pub(crate) const DETAIL_CHARS_MAX: usize = 600;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) event: NotificationEvent,
-    pub(super) phase: NotificationPhase,
-    pub(super) worker_id: Option<WorkerId>,
-    pub(super) title: String,
-    pub(super) text: String,
+pub(crate) struct Message {
+    pub(crate) event: NotificationEvent,
+    pub(crate) phase: NotificationPhase,
+    pub(crate) worker_id: Option<WorkerId>,
+    pub(crate) title: String,
+    pub(crate) text: String,
 }
 
 impl Message {
@@ -25,76 +22,6 @@ impl Message {
     pub(super) fn is_always_sent(&self) -> bool {
         self.event == NotificationEvent::WalletChanged
     }
-}
-
-/// The worker that an incident is about.
-pub(super) struct Subject<'a> {
-    pub(super) worker_id: WorkerId,
-    pub(super) name: &'a WorkerName,
-    pub(super) hostname: Option<&'a str>,
-    pub(super) last_heartbeat_at: Option<UnixMillis>,
-}
-
-pub(super) fn began(trouble: &Trouble, worker: &Subject<'_>, zone: &TimeZone, registry: &Url) -> Message {
-    let name = worker.name;
-    let (title, mut text) = match trouble.event {
-        NotificationEvent::WorkerLost => {
-            let machine = worker.hostname.map_or_else(String::new, |host| format!(" of the machine {host}"));
-            let since = worker
-                .last_heartbeat_at
-                .map_or_else(|| "for a while".to_owned(), |at| format!("since {}", exact(at, zone)));
-            (
-                format!("Worker {name} is lost"),
-                format!(
-                    "It was not heard {since}, and did not say goodbye. Look at power and network{machine}."
-                ),
-            )
-        }
-        NotificationEvent::GpuLost => (format!("Worker {name} has lost a GPU"), trouble.detail.clone()),
-        NotificationEvent::RepeatedFailures => (
-            format!("Worker {name} keeps failing tasks"),
-            "Its last three attempts failed. Its Task History says why.".to_owned(),
-        ),
-        _ => (
-            format!("Worker {name} cannot work: {}", trouble.subject.replace('_', " ")),
-            trouble.detail.clone(),
-        ),
-    };
-    text = cut(&text, DETAIL_CHARS_MAX);
-    of_worker(trouble.event, NotificationPhase::Began, worker, registry, (title, text))
-}
-
-pub(super) fn ended(
-    event: NotificationEvent,
-    subject: &str,
-    worker: &Subject<'_>,
-    registry: &Url,
-) -> Message {
-    let name = worker.name;
-    let (title, text) = match event {
-        NotificationEvent::WorkerLost => (format!("Worker {name} is back"), "It is heard again."),
-        NotificationEvent::GpuLost => (format!("Worker {name} has its GPUs again"), "All of them are there."),
-        NotificationEvent::RepeatedFailures => {
-            (format!("Worker {name} completes tasks again"), "Its last attempt was a success.")
-        }
-        _ => (
-            format!("Worker {name} is well again: {}", subject.replace('_', " ")),
-            "The health check passes.",
-        ),
-    };
-    of_worker(event, NotificationPhase::Ended, worker, registry, (title, text.to_owned()))
-}
-
-fn of_worker(
-    event: NotificationEvent,
-    phase: NotificationPhase,
-    worker: &Subject<'_>,
-    registry: &Url,
-    (title, text): (String, String),
-) -> Message {
-    let page = registry.join(&format!("workers/{}", worker.worker_id));
-    let page = page.map_or_else(|_| String::new(), |page| format!("\n{page}"));
-    Message { event, phase, worker_id: Some(worker.worker_id), title, text: format!("{text}{page}") }
 }
 
 /// Something that happened to an account's money.
@@ -156,14 +83,15 @@ pub(super) fn merged(messages: &[(&Message, UnixMillis)], zone: &TimeZone) -> (S
     (format!("{}, and {} more", first.title, messages.len() - 1), text.trim_end().to_owned())
 }
 
-pub(super) fn cut(text: &str, chars_max: usize) -> String {
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }
 
-fn exact(at: UnixMillis, zone: &TimeZone) -> String {
+/// A moment as a person reads it.
+pub(crate) fn exact(at: UnixMillis, zone: &TimeZone) -> String {
     let moment = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
     moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Q").to_string()
 }

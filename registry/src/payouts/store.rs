@@ -5,8 +5,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::state::{PayoutEvent, apply};
-use crate::earnings::store::{Book, TransferKind, end_payout, hold_payout};
 use crate::error::{Error, Result};
+use crate::ledger::store::{Book, TransferKind, end_payout, hold_payout};
 
 /// A payout about to be made.
 #[derive(Debug, Clone)]

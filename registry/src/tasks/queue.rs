@@ -1,6 +1,8 @@
 //! The queue as an idle slot meets it: how many tasks wait, and which of them matching keeps from a worker.
 //! Asked for all workers at once, and again after some seconds.
 
+mod store;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +11,10 @@ use pictor_protocol::{SlotReason, WorkerId};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::store;
 use crate::App;
 use crate::error::Result;
+
+pub use store::{next_job, next_task};
 
 const KEPT_FOR: Duration = Duration::from_secs(3);
 

@@ -1,6 +1,4 @@
-//! All SQL of tasks and attempts. Their statuses are written here and nowhere else.
-
-use std::str::FromStr;
+//! The SQL of single tasks and attempts. Their statuses are written here and nowhere else.
 
 use pictor_protocol::{
     AccountId, AttemptId, AttemptStatus, FeeRatio, FrameRange, JobId, Micros, StoredFrame, TaskId,
@@ -9,11 +7,10 @@ use pictor_protocol::{
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::queue::Queue;
 use super::state::{AttemptEvent, TaskEvent, TaskState, apply_to_attempt};
-use crate::db::Dialect;
-use crate::earnings::store::PaidTask;
 use crate::error::{Error, Result};
+use crate::ledger::store::PaidTask;
+use crate::row::{frame_range, narrow_option, parsed, parsed_option};
 
 /// One attempt with its task and what its job says of it.
 #[derive(Debug, Clone)]
@@ -96,44 +93,7 @@ pub struct Ending {
     pub reward: Option<Micros>,
 }
 
-/// A text column as the type that it holds.
-pub fn parsed<T>(row: &AnyRow, column: &str) -> Result<T>
-where
-    T: FromStr,
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let text: String = row.try_get(column)?;
-    text.parse().map_err(|cause: T::Err| Error::Internal(anyhow::Error::from(cause)))
-}
-
-pub fn parsed_option<T>(row: &AnyRow, column: &str) -> Result<Option<T>>
-where
-    T: FromStr,
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let text: Option<String> = row.try_get(column)?;
-    text.map(|text| text.parse())
-        .transpose()
-        .map_err(|cause: T::Err| Error::Internal(anyhow::Error::from(cause)))
-}
-
-/// A BIGINT column as the narrower number that it was written from.
-pub fn narrow<T: TryFrom<i64>>(row: &AnyRow, column: &str) -> Result<T> {
-    let wide: i64 = row.try_get(column)?;
-    T::try_from(wide)
-        .map_err(|_| Error::Internal(anyhow::anyhow!("column {column} holds {wide}, out of its range")))
-}
-
-pub fn narrow_option(row: &AnyRow, column: &str) -> Result<Option<u32>> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.and_then(|wide| u32::try_from(wide).ok()))
-}
-
-pub fn frame_range(row: &AnyRow) -> Result<FrameRange> {
-    FrameRange::new(narrow(row, "first_frame")?, narrow(row, "last_frame")?)
-        .map_err(|cause| Error::Internal(anyhow::Error::from(cause)))
-}
-
-fn task_state(row: &AnyRow) -> Result<TaskState> {
+pub(super) fn task_state(row: &AnyRow) -> Result<TaskState> {
     Ok(TaskState {
         status: parsed(row, "task_status")?,
         failures: row.try_get("failures")?,
@@ -240,97 +200,6 @@ pub async fn lapsed(conn: &mut AnyConnection, now: UnixMillis, limit: i64) -> Re
     .iter()
     .map(assignment_of)
     .collect()
-}
-
-/// A pending task that this worker may have: not one that it failed, unless nobody else took it for a lease.
-macro_rules! may_have {
-    () => {
-        "t.status = 'pending' AND (t.failures = 0 OR t.pending_since <= $2 OR NOT EXISTS (
-             SELECT 1 FROM attempts f WHERE f.task_id = t.id AND f.worker_id = $1 AND f.status = 'failed'))"
-    };
-}
-
-/// The job that this worker should work on next.
-pub async fn next_job(
-    conn: &mut AnyConnection,
-    worker: WorkerId,
-    waited_since: UnixMillis,
-) -> Result<Option<JobId>> {
-    let row = sqlx::query(concat!(
-        "SELECT j.id FROM jobs j WHERE j.status IN ('pending', 'running')
-           AND EXISTS (SELECT 1 FROM tasks t WHERE t.job_id = j.id AND ",
-        may_have!(),
-        ") ORDER BY j.priority DESC, j.created_at, j.id LIMIT 1"
-    ))
-    .bind(worker.to_string())
-    .bind(waited_since.0)
-    .fetch_optional(conn)
-    .await?;
-    row.as_ref().map(|row| parsed(row, "id")).transpose()
-}
-
-/// How many tasks wait, and how many of them `may_have` keeps from each worker that failed them.
-pub async fn queue(conn: &mut AnyConnection, waited_since: UnixMillis) -> Result<Queue> {
-    let pending: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM jobs j JOIN tasks t ON t.job_id = j.id AND t.status = 'pending'
-         WHERE j.status IN ('pending', 'running')",
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT f.worker_id, COUNT(DISTINCT t.id) FROM tasks t
-         JOIN jobs j ON j.id = t.job_id AND j.status IN ('pending', 'running')
-         JOIN attempts f ON f.task_id = t.id AND f.status = 'failed'
-         WHERE t.status = 'pending' AND t.failures > 0 AND t.pending_since > $1 GROUP BY f.worker_id",
-    )
-    .bind(waited_since.0)
-    .fetch_all(conn)
-    .await?;
-    let unsigned = |count: i64| u64::try_from(count).unwrap_or(0);
-    let failed_here = rows
-        .into_iter()
-        .map(|(worker, count)| Ok((worker.parse().map_err(anyhow::Error::from)?, unsigned(count))))
-        .collect::<Result<_>>()?;
-    Ok(Queue { pending: unsigned(pending), failed_here })
-}
-
-/// The job's first pending task for this worker, locked against other pickers.
-pub async fn next_task(
-    conn: &mut AnyConnection,
-    dialect: Dialect,
-    worker: WorkerId,
-    job: JobId,
-    waited_since: UnixMillis,
-) -> Result<Option<Pick>> {
-    const FIRST: &str = concat!(
-        "SELECT t.id, t.status AS task_status, t.failures, t.expiries, t.attempt,
-                t.first_frame, t.last_frame FROM tasks t WHERE t.job_id = $3 AND ",
-        may_have!(),
-        " ORDER BY t.first_frame LIMIT 1"
-    );
-    let found = sqlx::query(AssertSqlSafe(format!("{FIRST}{}", dialect.claim())))
-        .bind(worker.to_string())
-        .bind(waited_since.0)
-        .bind(job.to_string())
-        .fetch_optional(&mut *conn)
-        .await?;
-    let Some(row) = found else { return Ok(None) };
-    let (frame_cost, timeout_seconds): (i64, i64) =
-        sqlx::query_as("SELECT frame_cost_micros, task_timeout_seconds FROM jobs WHERE id = $1")
-            .bind(job.to_string())
-            .fetch_one(conn)
-            .await?;
-    let cost = Micros(frame_cost)
-        .checked_times(frame_range(&row)?.count())
-        .ok_or_else(|| anyhow::anyhow!("the cost of a task of {job} is out of range"))?;
-    Ok(Some(Pick {
-        job_id: job,
-        task_id: parsed(&row, "id")?,
-        task: task_state(&row)?,
-        previous: parsed_option(&row, "attempt")?,
-        cost,
-        timeout_seconds,
-    }))
 }
 
 /// Gives a picked task to a new attempt; `false` when somebody else was faster.

@@ -9,11 +9,11 @@ use pictor_telemetry::TraceParent;
 use sqlx::AnyConnection;
 use tracing::info_span;
 
+use super::outcome::LeaseOutcome;
 use super::state::{AttemptEvent, TaskEvent};
 use super::store::{self, Assignment, Ending};
 use crate::App;
 use crate::error::{Error, Result};
-use crate::metrics::LeaseOutcome;
 
 /// How many lapsed attempts one statement reads.
 const ATTEMPTS_MAX: i64 = 1_000;

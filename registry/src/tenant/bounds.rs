@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use promql_parser::util::parse_duration;
 
-use super::scope::Refusal;
+/// Why a query is refused, for the caller.
+pub(super) type Refusal = String;
 
 /// How far apart the first and the last moment of a query may be.
 pub(super) const RANGE_MAX: Duration = Duration::from_secs(400 * 86_400);

@@ -13,7 +13,7 @@ use promql_parser::parser::{
 };
 use tokio::sync::oneshot;
 
-use super::bounds::{POINTS_OF_SUBQUERY_MAX, RANGE_MAX};
+use super::bounds::{POINTS_OF_SUBQUERY_MAX, RANGE_MAX, Refusal};
 use super::turns::Reading;
 
 pub(super) const QUERY_BYTES_MAX: usize = 16 << 10;
@@ -26,9 +26,6 @@ const STEP_DEFAULT: Duration = Duration::from_secs(15);
 /// The parser, its output and what drops it recurse as deep as a query nests, which is up to its length.
 /// Only what is used of a stack takes memory.
 const STACK_BYTES: usize = 512 << 20;
-
-/// Why a query is refused, for the caller.
-pub(super) type Refusal = String;
 
 /// The query narrowed to an account. `span` is how far apart its first and last evaluation are.
 pub(super) async fn query(

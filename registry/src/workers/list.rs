@@ -16,8 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Standing, standings, standings_of};
 use crate::App;
 use crate::auth::{Caller, Provider};
-use crate::earnings::store::earned_of;
 use crate::error::{Error, Json, Query, Result};
+use crate::ledger::store::earned_of;
 use crate::lists::{self, Format};
 use crate::spreadsheet;
 

@@ -9,10 +9,10 @@ use pictor_protocol::{
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, FromRow, Row};
 
-use super::presence::Seen;
-use crate::earnings::store::add_points;
+use super::seen::Seen;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::ledger::store::add_points;
 
 const HOUR_MILLIS: i64 = 3_600_000;
 

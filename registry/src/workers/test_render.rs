@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::auth::{Agent, Caller, Provider};
 use crate::error::{Error, Json, Path, Result};
-use crate::tasks;
+use crate::png;
 
 /// What did not end by then has failed.
 const MILLIS_MAX: i64 = 10 * 60 * 1_000;
@@ -165,7 +165,7 @@ pub async fn picture(app: &App, caller: &Caller, id: WorkerId, slot: u32) -> Res
 }
 
 /// What an agent is told at its heartbeat.
-pub(super) async fn wanted(
+pub(crate) async fn wanted(
     conn: &mut AnyConnection,
     worker: WorkerId,
     now: UnixMillis,
@@ -233,7 +233,7 @@ async fn put_frame(
 ) -> Result<StatusCode> {
     let (worker, since) = (agent.worker_id, open_since(app.clock.now()));
     open_slot(&mut *app.db.read().await?, worker, id, slot, since).await?;
-    let bytes = tasks::whole_png(&headers, body, FRAME_BYTES_MAX).await?;
+    let bytes = png::whole_png(&headers, body, FRAME_BYTES_MAX).await?;
     app.blobs.put(&path(worker, slot), bytes).await?;
     app.db
         .write(move |conn| {

@@ -7,7 +7,7 @@ use pictor_protocol::{
     ReportedSlot, Slot, SlotReason, SlotStatus, UnixMillis, Worker, WorkerStatus,
 };
 
-use super::presence::Seen;
+use super::seen::Seen;
 use super::store::{Held, WorkerRow};
 use crate::tasks::Queue;
 

@@ -2,9 +2,9 @@
 
 use pictor_protocol::{JobId, Micros, TaskId};
 use pictor_registry::db::Db;
-use pictor_registry::earnings::Finding;
-use pictor_registry::earnings::store::{self, Book, NewTransfer, PaidTask, TransferKind};
 use pictor_registry::error::Error;
+use pictor_registry::ledger::Finding;
+use pictor_registry::ledger::store::{self, Book, NewTransfer, PaidTask, TransferKind};
 
 use crate::database::Place;
 use crate::network::{Dice, NOW, Network, findings, held, insert_completed};

@@ -3,9 +3,9 @@
 use pictor_protocol::{AccountId, AttemptId, FeeRatio, JobId, Micros, TaskId, UnixMillis, WorkerId};
 use pictor_registry::clock::Clock;
 use pictor_registry::db::Db;
-use pictor_registry::earnings::store::{self, Book, PaidTask};
-use pictor_registry::earnings::{Finding, check_once};
 use pictor_registry::error::Error;
+use pictor_registry::ledger::store::{self, Book, PaidTask};
+use pictor_registry::ledger::{Finding, check_once};
 use sqlx::AnyConnection;
 
 pub(crate) const NOW: UnixMillis = UnixMillis(1_795_000_000_000);

@@ -1,7 +1,7 @@
 //! Payouts: recorded by operators, seen by their providers, sound in the ledger.
 
 use pictor_protocol::Micros;
-use pictor_registry::earnings::Finding;
+use pictor_registry::ledger::Finding;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use pictor_protocol::{AttemptId, AttemptStatus, Micros, TaskId, TaskStatus, UnixMillis, WorkerId};
 use pictor_registry::clock::Clock;
 use pictor_registry::db::{Db, Dialect};
-use pictor_registry::earnings;
 use pictor_registry::error::{Error, Result};
-use pictor_registry::tasks::release_all;
+use pictor_registry::ledger;
 use pictor_registry::tasks::state::{AttemptEvent, TaskEvent};
 use pictor_registry::tasks::store::{self, Assignment, Ending, NewAttempt};
+use pictor_registry::tasks::{next_job, next_task, release_all};
 use sqlx::AnyConnection;
 
 use crate::database::Place;
@@ -37,8 +37,8 @@ async fn claim(
     now: UnixMillis,
 ) -> Result<Option<AttemptId>> {
     let waited_since = now.plus_seconds(-LEASE_SECONDS);
-    let Some(job) = store::next_job(conn, worker, waited_since).await? else { return Ok(None) };
-    let Some(pick) = store::next_task(conn, dialect, worker, job, waited_since).await? else {
+    let Some(job) = next_job(conn, worker, waited_since).await? else { return Ok(None) };
+    let Some(pick) = next_task(conn, dialect, worker, job, waited_since).await? else {
         return Ok(None);
     };
     let id = Clock::fixed(now).id(AttemptId::from_parts);
@@ -63,7 +63,7 @@ async fn take(db: &Db, network: Network, worker: WorkerId, now: UnixMillis) -> O
 async fn complete(conn: &mut AnyConnection, attempt: &Assignment, now: UnixMillis) -> Result<Micros> {
     let attempt = store::hold(conn, attempt, LEASE_SECONDS, None, now).await?;
     let paid = attempt.paid(1);
-    let reward = earnings::store::pay_task(conn, &paid, now).await?;
+    let reward = ledger::store::pay_task(conn, &paid, now).await?;
     store::move_task(conn, &attempt, TaskEvent::Completed, now).await?;
     let ending = Ending { reward: Some(reward), ..Ending::default() };
     store::end_attempt(conn, attempt.attempt_id, attempt.status, AttemptEvent::Completed, &ending, now)
@@ -174,7 +174,7 @@ async fn only_the_latest_attempt_ends_its_task(place: Place) {
             _ => assert!(matches!(done, Err(Error::LeaseLost)), "{done:?}"),
         }
     }
-    assert_eq!(held(&db, earnings::store::Book::Account(network.provider)).await, 80);
+    assert_eq!(held(&db, ledger::store::Book::Account(network.provider)).await, 80);
     assert_eq!(findings(&db).await, []);
 }
 
@@ -206,7 +206,7 @@ async fn completing_and_losing_race_to_one_end(place: Place) {
             other => panic!("two have the task: {other:?}"),
         }
     }
-    assert_eq!(held(&db, earnings::store::Book::Account(network.provider)).await, 80 * paid);
+    assert_eq!(held(&db, ledger::store::Book::Account(network.provider)).await, 80 * paid);
     assert_eq!(findings(&db).await, []);
 }
 

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::{Entry, show};
 use crate::App;
-use crate::accounts::{identities, me, sessions, tokens};
-use crate::auth::{self, Caller};
+use crate::accounts::{identities, me, sessions, sign_in, tokens};
+use crate::auth::Caller;
 use crate::console::{Form, NoFields, Page, Visitor, said};
 use crate::error::{Error, Path, Result};
 use crate::oidc::Identity;
@@ -80,7 +80,7 @@ pub(super) async fn change_wallet(
 ) -> Result<Response> {
     let caller = acting(&visitor)?;
     let entry = Entry { wallet_address: Some(form.wallet_address.clone()), ..Entry::default() };
-    if let Err(error) = auth::confirm_session(&app, &visitor.session, &form.token).await {
+    if let Err(error) = sign_in::confirm_session(&app, &visitor.session, &form.token).await {
         return ask_again(&app, &visitor, entry, "wallet_token", error).await;
     }
     let patch = PatchMe { wallet_address: Some(form.wallet_address), ..PatchMe::default() };
@@ -110,7 +110,7 @@ pub(super) async fn create_token(
     let caller = acting(&visitor)?;
     let entry = Entry { token_name: form.name.clone(), scope: Some(form.scope), ..Entry::default() };
     if form.scope == Scope::Full
-        && let Err(error) = auth::confirm_session(&app, &visitor.session, &form.token).await
+        && let Err(error) = sign_in::confirm_session(&app, &visitor.session, &form.token).await
     {
         return ask_again(&app, &visitor, entry, "token_token", error).await;
     }

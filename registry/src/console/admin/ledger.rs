@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::super::{Page, Visitor};
 use super::ROWS;
 use crate::App;
-use crate::earnings::{self, TransfersQuery};
 use crate::error::Result;
+use crate::ledger::{self, TransfersQuery};
 
 #[derive(Template)]
 #[template(path = "console/admin/ledger.html")]
@@ -55,12 +55,12 @@ pub(super) async fn page(
         limit: Some(ROWS),
         cursor: Some(asked.cursor.clone()),
     };
-    let list = earnings::transfers(&app, &query).await?;
+    let list = ledger::transfers(&app, &query).await?;
     let page = Page::new(&app, &visitor, "Ledger");
     page.show(&LedgerPage {
         page: &page,
         tab: "ledger",
-        ledger: earnings::ledger(&app).await?,
+        ledger: ledger::ledger(&app).await?,
         transfers: list.items,
         search: asked.search,
         next: list.next_cursor,

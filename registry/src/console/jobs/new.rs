@@ -10,9 +10,9 @@ use pictor_protocol::{FrameRange, JobSettings, Micros, Role};
 use crate::App;
 use crate::console::form::TOKEN_FIELD;
 use crate::console::{Page, Visitor, reasons, said};
-use crate::earnings::store::{Book, balance};
 use crate::error::{Error, Result};
 use crate::jobs;
+use crate::ledger::store::{Book, balance};
 
 const TEXT_BYTES_MAX: usize = 4_096;
 

@@ -1,23 +1,22 @@
-//! Assignment: who gets which task, for how long, and how a lease is renewed.
+//! Asking: who gets which task, and for how long.
 
 use std::time::Duration;
 
 use axum::extract::State;
 use pictor_protocol::{
-    AttemptId, AttemptReport, AttemptStatus, DesiredState, HeartbeatRequest, HeldLease, Lease, LeaseRequest,
-    LeaseState, LeasesResponse, TaskStatus, UnixMillis, WorkerId,
+    AttemptId, DesiredState, HeartbeatRequest, Lease, LeaseRequest, LeasesResponse, UnixMillis, WorkerId,
 };
 use pictor_telemetry::{Moment, TraceParent};
 use sqlx::AnyConnection;
 use tokio::time::{Instant, timeout_at};
 
-use super::store::{self, Assignment, NewAttempt};
 use crate::App;
 use crate::auth::Agent;
 use crate::db::Dialect;
 use crate::error::{Error, Json, Result};
 use crate::jobs;
-use crate::metrics::LeaseOutcome;
+use crate::tasks::store::{self, Assignment, NewAttempt};
+use crate::tasks::{LeaseOutcome, next_job, next_task};
 use crate::workers;
 
 const WAIT_SECONDS_MAX: u32 = 25;
@@ -97,7 +96,7 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
         return Ok(None);
     };
     // Looks before it asks to write: most awakened askers find that another was faster.
-    if store::next_job(conn, agent.worker_id, now.plus_seconds(-lease_seconds)).await?.is_none() {
+    if next_job(conn, agent.worker_id, now.plus_seconds(-lease_seconds)).await?.is_none() {
         return Ok(None);
     }
     let worker = workers::store::get(conn, agent.worker_id, None).await?;
@@ -199,8 +198,8 @@ async fn grant(
     let waited_since = now.plus_seconds(-ask.lease_seconds);
     let mut granted = Vec::new();
     for new in &ask.attempts {
-        let Some(job) = store::next_job(conn, ask.worker_id, waited_since).await? else { break };
-        let Some(pick) = store::next_task(conn, dialect, ask.worker_id, job, waited_since).await? else {
+        let Some(job) = next_job(conn, ask.worker_id, waited_since).await? else { break };
+        let Some(pick) = next_task(conn, dialect, ask.worker_id, job, waited_since).await? else {
             break;
         };
         if !store::lease(conn, &pick, new, now).await? {
@@ -231,72 +230,4 @@ fn lease_of(held: &Assignment, now: UnixMillis) -> Lease {
         traceparent: pictor_telemetry::is_exporting()
             .then(|| TraceParent::of_lease(held.task_id, held.attempt_id).to_string()),
     }
-}
-
-/// Renews what a heartbeat names, and says of each whether it is still held. Writes only what must be
-/// written: a start, a lease taken back, or one of which a third is used.
-pub async fn renew(
-    app: &App,
-    worker: WorkerId,
-    reports: &[AttemptReport],
-    now: UnixMillis,
-) -> Result<Vec<HeldLease>> {
-    let lease_seconds = i64::from(app.settings.lease_seconds);
-    let fresh_until = now.plus_seconds(lease_seconds - lease_seconds.div_euclid(3).max(1));
-    let (mut answers, mut due) = (Vec::with_capacity(reports.len()), Vec::new());
-    for report in reports {
-        let found = store::assignment(&mut *app.db.read().await?, worker, report.attempt_id).await;
-        let state = match found {
-            Ok(held) if held.is_held() => {
-                let capped = held.expires_at == held.deadline_at;
-                let is_fresh = held.expires_at > fresh_until || capped;
-                if !is_fresh
-                    || held.status == AttemptStatus::Pending
-                    || held.task.status == TaskStatus::Pending
-                {
-                    due.push(report.clone());
-                }
-                LeaseState::Held
-            }
-            Ok(_) | Err(Error::NotFound(_)) => LeaseState::Lost,
-            Err(cause) => return Err(cause),
-        };
-        answers.push(HeldLease { attempt_id: report.attempt_id, state });
-    }
-    if !due.is_empty() {
-        let lost = app
-            .db
-            .write(move |conn| {
-                let due = due.clone();
-                Box::pin(async move { renew_due(conn, worker, &due, lease_seconds, now).await })
-            })
-            .await?;
-        for answer in &mut answers {
-            if lost.contains(&answer.attempt_id) {
-                answer.state = LeaseState::Lost;
-            }
-        }
-    }
-    Ok(answers)
-}
-
-/// Which of them were lost since they were read.
-async fn renew_due(
-    conn: &mut AnyConnection,
-    worker: WorkerId,
-    due: &[AttemptReport],
-    lease_seconds: i64,
-    now: UnixMillis,
-) -> Result<Vec<AttemptId>> {
-    let mut lost = Vec::new();
-    for report in due {
-        let held = store::assignment(conn, worker, report.attempt_id).await?;
-        let progress = report.progress_ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
-        match store::hold(conn, &held, lease_seconds, progress, now).await {
-            Ok(_) => {}
-            Err(Error::LeaseLost) => lost.push(report.attempt_id),
-            Err(cause) => return Err(cause),
-        }
-    }
-    Ok(lost)
 }

@@ -14,13 +14,14 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, FromRow, Row};
 use utoipa::IntoParams;
 
-use super::attempt::redacted;
 use super::order::{Order, Position, Sort, ending};
+use super::redact::redacted;
 use crate::App;
 use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Query, Result};
 use crate::filter::Filter;
 use crate::lists::{self, Format, LIMIT_MAX, given};
+use crate::row::{narrow, parsed};
 use crate::spreadsheet;
 
 const CSV_HEADER: &str = "id,task_id,job_id,worker_id,slot,gpu_uuid,gpu_name,status,error,progress_ratio,\
@@ -214,9 +215,9 @@ impl<'r> FromRow<'r, AnyRow> for Stored {
             job_id: parsed(row, "job_id")?,
             worker_id: parsed(row, "worker_id")?,
             worker_name: row.try_get("worker_name")?,
-            first_frame: whole(row, "first_frame")?,
-            last_frame: whole(row, "last_frame")?,
-            slot: whole(row, "slot")?,
+            first_frame: narrow(row, "first_frame")?,
+            last_frame: narrow(row, "last_frame")?,
+            slot: narrow(row, "slot")?,
             gpu_uuid: row.try_get("gpu_uuid")?,
             gpu_name: row.try_get("gpu_name")?,
             status: parsed(row, "status")?,
@@ -232,24 +233,6 @@ impl<'r> FromRow<'r, AnyRow> for Stored {
             completed_at: row.try_get::<Option<i64>, _>("ended_at")?.map(UnixMillis),
         }))
     }
-}
-
-fn parsed<T>(row: &AnyRow, name: &'static str) -> std::result::Result<T, sqlx::Error>
-where
-    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
-{
-    row.try_get::<String, _>(name)?.parse().map_err(|cause| column(name, cause))
-}
-
-fn whole<T>(row: &AnyRow, name: &'static str) -> std::result::Result<T, sqlx::Error>
-where
-    T: TryFrom<i64, Error: std::error::Error + Send + Sync + 'static>,
-{
-    T::try_from(row.try_get::<i64, _>(name)?).map_err(|cause| column(name, cause))
-}
-
-fn column(index: &str, source: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: index.to_owned(), source: Box::new(source) }
 }
 
 /// Read page by page while it is sent, so that a long history is never held whole.

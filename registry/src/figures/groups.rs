@@ -3,29 +3,16 @@
 use std::collections::HashMap;
 
 use pictor_protocol::{EarningsGroup, Micros, UnixMillis};
-use serde::Deserialize;
 use sqlx::AnyConnection;
-use utoipa::ToSchema;
 
-use super::figures::Split;
 use super::fold::{Fold, folded_until};
 use super::of::Of;
-use super::period::Period;
+use super::period::{By, Period};
+use super::sums::Split;
 use crate::error::Result;
 use crate::filter::Filter;
 
 const CPU: &str = "CPU";
-
-/// What figures are grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    Worker,
-    Gpu,
-    GpuName,
-    /// A worker's present tags; one with several counts for each of them.
-    Tag,
-}
 
 /// What one GPU, or the CPU, of one worker did in a range.
 struct Cell {

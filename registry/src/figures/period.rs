@@ -6,7 +6,6 @@ use pictor_protocol::{Interval, UnixMillis};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::groups::By;
 use crate::error::{Error, Result};
 
 const BUCKETS_MAX: usize = 10_000;
@@ -25,6 +24,17 @@ pub enum Range {
     Week,
     #[serde(rename = "30d")]
     Month,
+}
+
+/// What figures are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    Worker,
+    Gpu,
+    GpuName,
+    /// A worker's present tags; one with several counts for each of them.
+    Tag,
 }
 
 /// Without `range`, `from` and `to` the figures are all time and the series covers the last 30 days.

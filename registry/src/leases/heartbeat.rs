@@ -5,15 +5,15 @@ use std::sync::Arc;
 use axum::extract::State;
 use pictor_protocol::{DesiredState, HeartbeatRequest, HeartbeatResponse};
 
-use super::presence::{self, Beat};
-use super::store::{self, WorkerRow};
-use super::test_render;
+use super::renew::renew;
 use crate::App;
 use crate::auth::Agent;
-use crate::earnings;
 use crate::error::{Error, Json, Result};
+use crate::figures::electricity;
+use crate::ledger;
 use crate::peer::PeerIp;
-use crate::tasks;
+use crate::workers::store::{self, WorkerRow};
+use crate::workers::{Beat, test_render, write_one};
 
 const TEXT_CHARS_MAX: usize = 1_000;
 const LIST_ITEMS_MAX: usize = 1_024;
@@ -40,7 +40,7 @@ pub(super) async fn heartbeat(
     let (row, earned, test_render) = {
         let mut conn = app.db.read().await?;
         let row = store::get(&mut conn, agent.worker_id, None).await?;
-        let earned = earnings::store::earned(&mut conn, agent.worker_id, &app.settings.currency).await?;
+        let earned = ledger::store::earned(&mut conn, agent.worker_id, &app.settings.currency).await?;
         (row, earned, test_render::wanted(&mut conn, agent.worker_id, now).await?)
     };
     let beat = Beat {
@@ -53,14 +53,14 @@ pub(super) async fn heartbeat(
         offline_after_seconds: app.settings.offline_after_seconds(),
     };
     if app.presence.record(&beat)? {
-        presence::write_one(&app, agent.worker_id).await?;
+        write_one(&app, agent.worker_id).await?;
     }
     Ok(Json(HeartbeatResponse {
         worker_name: row.name,
         wallet_address: row.wallet_address,
         desired: row.desired,
         slots: row.slots,
-        leases: tasks::renew(&app, agent.worker_id, &beat.report.attempts, beat.now).await?,
+        leases: renew(&app, agent.worker_id, &beat.report.attempts, beat.now).await?,
         heartbeat_seconds: app.settings.heartbeat_seconds,
         lease_seconds: app.settings.lease_seconds,
         relay_interval_seconds: None,
@@ -89,7 +89,7 @@ fn check(report: &HeartbeatRequest) -> Result<()> {
     if let Some((field, _)) = texts.iter().find(|(_, text)| text.len() > TEXT_CHARS_MAX) {
         return Err(Error::Invalid(format!("{field} is longer than {TEXT_CHARS_MAX} bytes")));
     }
-    if report.electricity.as_ref().is_some_and(|told| !earnings::electricity::is_sound(told)) {
+    if report.electricity.as_ref().is_some_and(|told| !electricity::is_sound(told)) {
         return Err(Error::Invalid(
             "electricity: a currency of three capital letters, a cost that is not negative and a rate above 0".to_owned(),
         ));

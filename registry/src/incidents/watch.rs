@@ -8,12 +8,13 @@ use jiff::tz::TimeZone;
 use pictor_protocol::{AccountId, IncidentId, NotificationEvent, UnixMillis, WorkerId};
 use sqlx::AnyConnection;
 
-use super::incident::{self, Sight, Step, Trouble};
-use super::message::{self, Message, Subject};
+use super::message::{self, Subject};
 use super::store::{self, OpenIncident};
+use super::trouble::{self, Sight, Step, Trouble};
 use crate::App;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::notifications::{self, Message};
 use crate::workers::{self, Standing};
 
 const WATCH_EVERY: Duration = Duration::from_secs(3);
@@ -43,11 +44,16 @@ pub async fn watch_loop(app: App) -> anyhow::Result<Infallible> {
         if now >= forgot.plus_seconds(FORGET_EVERY_SECONDS) {
             forgot = now;
             let before = now.plus_seconds(-KEPT_SECONDS);
-            if let Err(cause) = app.db.write(move |conn| Box::pin(store::forget(conn, before))).await {
+            if let Err(cause) = app.db.write(move |conn| Box::pin(forget(conn, before))).await {
                 tracing::error!(error = %cause, "old notifications could not be removed");
             }
         }
     }
+}
+
+async fn forget(conn: &mut AnyConnection, before: UnixMillis) -> Result<()> {
+    store::forget(conn, before).await?;
+    notifications::forget(conn, before).await
 }
 
 /// Looks at every watched account once; failures of tasks from `since` on.
@@ -65,7 +71,7 @@ async fn watch_account(app: &App, account: AccountId, since: UnixMillis) -> Resu
         let mut conn = app.db.read().await?;
         let open = store::open_incidents(&mut conn, account).await?;
         let failing = failing(&mut conn, account, &open, since).await?;
-        (open, failing, store::wanted(&mut conn, account).await?.zone)
+        (open, failing, notifications::zone(&mut conn, account).await?)
     };
     let moves = moves(app, &standings, open, &failing, &zone);
     if moves.is_empty() {
@@ -133,7 +139,7 @@ fn moves(
             hostname: standing.seen.as_ref().map(|seen| seen.report.hostname.as_str()),
             last_heartbeat_at: standing.seen.as_ref().map(|seen| seen.last_heartbeat_at),
         };
-        let mut troubles = incident::troubles(standing);
+        let mut troubles = trouble::troubles(standing);
         if failing.get(&worker_id) == Some(&true) {
             let event = NotificationEvent::RepeatedFailures;
             troubles.push(Trouble { event, subject: String::new(), detail: String::new() });
@@ -144,10 +150,10 @@ fn moves(
             let sight = if troubles.iter().any(is_it) {
                 Sight::Holds
             } else {
-                incident::otherwise(incident.event, standing)
+                trouble::otherwise(incident.event, standing)
             };
             troubles.retain(|trouble| !is_it(trouble));
-            let step = incident::step(Some(incident.stage), sight, now);
+            let step = trouble::step(Some(incident.stage), sight, now);
             let ended = || message::ended(incident.event, &incident.subject, &worker, &app.public_url);
             let message = (step == Step::End).then(ended);
             moves.push(Move { incident, step, message });
@@ -159,17 +165,17 @@ fn moves(
                 worker_id,
                 event: trouble.event,
                 subject: trouble.subject,
-                stage: incident::Stage::Open,
+                stage: trouble::Stage::Open,
             };
             moves.push(Move {
                 incident,
-                step: incident::step(None, Sight::Holds, now),
+                step: trouble::step(None, Sight::Holds, now),
                 message: Some(message),
             });
         }
     }
     let gone = by_worker.into_values().flatten().map(|incident| {
-        let step = incident::step(Some(incident.stage), Sight::Gone, now);
+        let step = trouble::step(Some(incident.stage), Sight::Gone, now);
         Move { incident, step, message: None }
     });
     moves.extend(gone);
@@ -188,7 +194,7 @@ async fn make(conn: &mut AnyConnection, clock: &Clock, account: AccountId, one: 
         Step::End | Step::Drop => store::end(conn, id, now).await?,
     };
     match &one.message {
-        Some(message) if is_ours => store::queue(conn, clock, account, message).await,
+        Some(message) if is_ours => notifications::queue(conn, clock, account, message).await,
         _ => Ok(()),
     }
 }

@@ -11,13 +11,13 @@ use pictor_telemetry::Moment;
 use sqlx::AnyConnection;
 use tokio::time::Instant;
 
-use super::state::{AttemptEvent, TaskEvent};
-use super::store::{self, Assignment, Ending};
 use crate::App;
 use crate::auth::Agent;
-use crate::earnings;
 use crate::error::{Error, Json, Path, Result};
-use crate::metrics::LeaseOutcome;
+use crate::ledger;
+use crate::tasks::LeaseOutcome;
+use crate::tasks::state::{AttemptEvent, TaskEvent};
+use crate::tasks::store::{self, Assignment, Ending};
 
 const ERROR_CHARS_MAX: usize = 2_000;
 /// How many missing frames an answer names.
@@ -213,5 +213,5 @@ async fn pay(
         return Err(Error::unprocessable("frames_missing", detail));
     }
     let paid = attempt.paid(points_per_frame);
-    earnings::store::pay_task(conn, &paid, now).await
+    ledger::store::pay_task(conn, &paid, now).await
 }

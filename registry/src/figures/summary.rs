@@ -6,10 +6,10 @@ use pictor_protocol::{
 use sqlx::AnyConnection;
 
 use super::electricity;
-use super::figures::{self, Sums};
-use super::groups::{self, By};
+use super::groups as grouped;
 use super::of::Of;
-use super::period::PeriodQuery;
+use super::period::{By, PeriodQuery};
+use super::sums::{self, Sums};
 use crate::App;
 use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Path, Query, Result};
@@ -69,24 +69,24 @@ pub async fn worker_seen_by(app: &App, caller: &Caller, id: WorkerId) -> Result<
 pub async fn figures(app: &App, of: Of, query: &PeriodQuery) -> Result<Earnings> {
     let period = query.period(app.clock.now())?;
     let mut conn = app.db.read().await?;
-    let buckets = figures::by_bucket(&mut conn, of, &period).await?;
+    let buckets = sums::by_bucket(&mut conn, of, &period).await?;
     let total = if period.from.is_some() {
         buckets.iter().fold(Sums::default(), |mut total, bucket| {
             total.add(bucket);
             total
         })
     } else {
-        figures::total(&mut conn, of, None, period.to).await?
+        sums::total(&mut conn, of, None, period.to).await?
     };
     let mut tasks = total.tasks;
     count_open(&mut conn, of, period.to, &mut tasks).await?;
     // What a worker's or a range's figures leave out belongs to the balance as well.
     let rewards = match of {
         Of::All | Of::Account(_) if period.is_all_time => total.earnings,
-        _ => figures::total(&mut conn, Of::account(of.holder()), None, period.now).await?.earnings,
+        _ => sums::total(&mut conn, Of::account(of.holder()), None, period.now).await?.earnings,
     };
     let groups = match query.by {
-        Some(by) => Some(groups::read(&mut conn, of, &period).await?.grouped(by)),
+        Some(by) => Some(grouped::read(&mut conn, of, &period).await?.grouped(by)),
         None => None,
     };
     let point = |(at, sums): (&UnixMillis, &Sums)| SeriesPoint {
@@ -113,7 +113,7 @@ pub async fn figures(app: &App, of: Of, query: &PeriodQuery) -> Result<Earnings>
 /// All-time figures by each of several properties.
 pub async fn groups<const N: usize>(app: &App, of: Of, by: [By; N]) -> Result<[Vec<EarningsGroup>; N]> {
     let period = PeriodQuery::default().period(app.clock.now())?;
-    let cells = groups::read(&mut *app.db.read().await?, of, &period).await?;
+    let cells = grouped::read(&mut *app.db.read().await?, of, &period).await?;
     Ok(by.map(|by| cells.grouped(by)))
 }
 
