@@ -22,23 +22,15 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
+use pictor_blender::Places;
+use pictor_measure::{host::HostSample, nvml::Gpus};
 use pictor_protocol::Earned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    blender::Places,
-    config::Config,
-    connection::Connection,
-    health::Health,
-    idle::Idle,
-    measure::{host::HostSample, nvml::Gpus},
-    pause::Pause,
-    readiness::Readiness,
-    settings::Settings,
-    slots::Slots,
-    task_log::TaskLogs,
-    update::Updates,
+    config::Config, connection::Connection, health::Health, idle::Idle, pause::Pause, readiness::Readiness,
+    settings::Settings, slots::Slots, task_log::TaskLogs, update::Updates,
 };
 use access::Access;
 use checkup::Checkup;

@@ -13,7 +13,6 @@ use crate::service;
 use crate::{
     app::{set, terminal},
     assembly,
-    blender::sandbox,
     config::{self, Config, RunFlags},
     desktop, doctor, idle, import,
     program::{SERVICE, bind_children, on_runtime, set_up_tls, stop_on_signals},
@@ -53,9 +52,6 @@ pub enum Command {
     /// Says which version this is, if its config file can be read; for the agent's own use
     #[command(hide = true)]
     SelfCheck(RunFlags),
-    /// The last step into the sandbox; for the agent's own use
-    #[command(hide = true)]
-    Sandbox(sandbox::InnerArgs),
     /// Runs the agent as a Windows service, started with the machine
     #[cfg(windows)]
     Service(service::Flags),
@@ -84,11 +80,6 @@ pub fn execute(Cli { telemetry, command }: Cli) -> anyhow::Result<ExitCode> {
             service::execute(&telemetry, flags)
         }
         Command::IdleGuard(args) => idle::guard(&args, config::system_folder().as_deref()),
-        // Before any thread is started: its limits and filters bind the thread that sets them.
-        Command::Sandbox(args) => {
-            telemetry.log()?;
-            sandbox::run_inner(args).map(|never| match never {})
-        }
         Command::Manual(args) => {
             pictor_manual::write(SERVICE.name, SERVICE.version, &Cli::command(), &args)
                 .context("cannot write the manual")?;

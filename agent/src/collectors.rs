@@ -7,26 +7,21 @@ pub mod settings;
 
 use std::{path::PathBuf, sync::Arc};
 
-use pictor_protocol::{Earned, Family};
+use pictor_family::Family;
+use pictor_measure::{
+    agent_process,
+    exposition::Collector,
+    host::{self, HostSample},
+    nvml::{self, Gpus},
+    sampler,
+    settings::Settings,
+};
+use pictor_protocol::Earned;
 use tokio::sync::watch;
 
 use crate::{
-    connection::Connection,
-    counters::Counters,
-    economics::Economics,
-    health::Health,
-    idle::Idle,
-    measure::{
-        agent_process,
-        exposition::Collector,
-        host::{self, HostSample},
-        nvml::{self, Gpus},
-        sampler,
-        settings::Settings,
-    },
-    outbox::Outbox,
-    program::VERSION,
-    slots::Slots,
+    connection::Connection, counters::Counters, economics::Economics, health::Health, idle::Idle,
+    outbox::Outbox, program::VERSION, slots::Slots,
 };
 
 /// What collectors read and write in the rest of the agent.

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pictor_blender::{Limits, Places, sandbox, settings};
 use pictor_protocol::{WorkerConfig, WorkerId, WorkerName};
 use serde::Deserialize;
 use url::Url;
@@ -20,10 +21,9 @@ pub use places::{Session, is_root, opener, service_link_folder, system_folder};
 pub use places::{in_folder, programs_folder, service_folder};
 
 use crate::{
-    blender::{Limits, Places, sandbox, settings},
     collectors,
     devices::{self, DeviceChoice},
-    economics, idle, measure,
+    economics, idle,
     server::{AccessError, MetricsAccess},
     update,
 };
@@ -127,7 +127,7 @@ pub struct Config {
     pub sandbox: sandbox::Settings,
     /// `wall` is each task's own.
     pub limits: Limits,
-    pub metrics: measure::settings::Settings,
+    pub metrics: pictor_measure::Settings,
     /// Who may read them.
     pub metrics_access: MetricsAccess,
     pub economics: economics::Settings,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pictor_protocol::Family;
+use pictor_family::Family;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, core::Collector, proto::MetricFamily,
 };

@@ -9,8 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-
-use crate::durable;
+use pictor_ground::durable;
 
 const LOCK: &str = "lock";
 /// Who only looks whether a folder is taken is done in less.

@@ -5,12 +5,9 @@ use std::{
     time::Duration,
 };
 
+use pictor_blender::Device;
+use pictor_measure::nvml::{self, GpuSample};
 use serde::Deserialize;
-
-use crate::{
-    blender::Device,
-    measure::nvml::{self, GpuSample},
-};
 
 /// How long a driver may take to show its GPUs; until then nobody knows what slots there are.
 const GPUS_TIMEOUT: Duration = Duration::from_secs(20);

@@ -8,16 +8,16 @@ use std::{
 };
 
 use anyhow::Context;
+use pictor_blender::{Sandbox, detect};
+use pictor_measure::nvml;
 use pictor_protocol::{Check, LeaseRequest};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    blender::{Sandbox, detect},
     config::{Config, ConfigError, RunFlags},
     devices::{self, DeviceChoice},
     health::{Finding, Report, Status, findings},
-    measure::nvml,
     readiness::{self, Tools},
     registry::{CallError, Registry},
     server::MetricsAccess,

@@ -11,9 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pictor_ground::durable;
 use pictor_protocol::{Electricity, Micros, UnixMillis};
 
-use crate::{clock, durable};
+use crate::clock;
 
 pub use meter::{Costs, GpuReading, Meter, Reading, Totals};
 pub use settings::{Exchange, Settings, Table};

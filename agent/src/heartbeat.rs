@@ -7,21 +7,20 @@ use std::{
     time::Duration,
 };
 
+use pictor_ground::{backoff::Backoff, clock};
+use pictor_measure::{
+    host::HostSample,
+    nvml::{GpuSample, Gpus},
+};
 use pictor_protocol::{AttemptReport, Cpu, Earned, Gpu, HeartbeatRequest, HeartbeatResponse, LeaseState};
 use tokio::sync::{Notify, watch};
 use tracing::{Instrument, info_span};
 
 use crate::{
-    backoff::Backoff,
-    clock,
     connection::{Connection, Line},
     economics::Economics,
     health::{Finding, Health},
     machine::{self, Machine},
-    measure::{
-        host::HostSample,
-        nvml::{GpuSample, Gpus},
-    },
     outbox::Outbox,
     program::VERSION,
     readiness::{Readiness, Verdict},

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use pictor_blender::Device;
 use pictor_protocol::SlotStatus;
 use serde::Serialize;
 use tokio::{
@@ -27,7 +28,7 @@ pub use guard::{GuardArgs, guard};
 pub use machine::State;
 pub use settings::{AFTER_SECONDS, AFTER_SECONDS_DEFAULT, Command, GPU_INDEX, Gpu, Program, Settings, Table};
 
-use crate::{blender::Device, slots::Slots};
+use crate::slots::Slots;
 use log::Log;
 use machine::Standing;
 use supervisor::{Asker, Running, Supervisor, Workload};

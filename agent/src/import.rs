@@ -6,13 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_ground::durable;
 use pictor_protocol::{EnrolRequest, WorkerConfig, WorkerId};
 use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
     config::{self, CONFIG_DEFAULT, Config, ConfigError, Identity, RunFlags},
-    durable, registry,
+    registry,
 };
 
 /// As the package names it.

@@ -5,8 +5,6 @@
 
 pub mod app;
 pub mod assembly;
-pub mod backoff;
-pub mod blender;
 pub mod cli;
 pub mod clock;
 pub mod collectors;
@@ -16,22 +14,16 @@ pub mod counters;
 pub mod data_folder;
 pub mod desktop;
 pub mod devices;
-pub mod digest;
 pub mod doctor;
-pub mod durable;
 pub mod economics;
 pub mod eta;
 pub mod health;
 pub mod heartbeat;
 pub mod idle;
 pub mod import;
-#[cfg(windows)]
-mod job_object;
 pub mod machine;
-pub mod measure;
 pub mod outbox;
 pub mod pause;
-pub mod process;
 pub mod program;
 pub mod readiness;
 pub mod registry;

@@ -13,6 +13,7 @@ use pictor_telemetry::BadSetting;
 const BAD_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
+    pictor_blender::inner();
     cli::execute(Cli::parse()).unwrap_or_else(|error| {
         eprintln!("pictor-agent: {error:#}");
         let is_configuration = error.is::<ConfigError>() || error.is::<BadSetting>();

@@ -15,11 +15,10 @@ use std::{
     time::Duration,
 };
 
+use pictor_ground::backoff::Backoff;
 use pictor_protocol::{AttemptId, CompleteRequest, FailRequest, ReleaseRequest};
 use pictor_telemetry::TraceParent;
 use tokio::{sync::Notify, time::Instant};
-
-use crate::backoff::Backoff;
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);

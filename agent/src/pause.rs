@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use pictor_ground::durable;
 use pictor_protocol::DesiredState;
 use tokio::sync::Notify;
 
-use crate::{durable, slots::Slots};
+use crate::slots::Slots;
 
 /// The one place where this machine's own pause is changed.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blender::Device;
+    use pictor_blender::Device;
 
     #[test]
     fn a_pause_outlasts_a_restart() {

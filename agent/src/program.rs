@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use pictor_ground::process::Requests;
 use pictor_telemetry::Service;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(windows)]
-use crate::job_object;
-use crate::process::Requests;
-
+use pictor_ground::job_object;
 /// As releases are numbered.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const SERVICE: Service = Service { name: "pictor-agent", version: VERSION };

@@ -7,13 +7,11 @@ use std::{
     time::Duration,
 };
 
+use pictor_blender::{Detection, Installed, Places, Sandbox, detect, sandbox};
 use pictor_protocol::{BlenderInstall, Check};
 use tokio::sync::watch;
 
-use crate::{
-    blender::{Detection, Installed, Places, Sandbox, detect, sandbox},
-    devices::DeviceChoice,
-};
+use crate::devices::DeviceChoice;
 
 const PROBE_AGAIN: Duration = Duration::from_secs(60);
 /// With less, the next scene or frame may not fit.

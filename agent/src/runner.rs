@@ -5,6 +5,8 @@ mod task;
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
+use pictor_blender::Limits;
+use pictor_ground::backoff::Backoff;
 use pictor_protocol::{Check, Lease, LeaseRequest, LeasesResponse, ReleaseRequest};
 use pictor_telemetry::TraceParent;
 use tokio::{
@@ -17,8 +19,6 @@ use uuid::Uuid;
 pub use scenes::SceneCache;
 
 use crate::{
-    backoff::Backoff,
-    blender::Limits,
     connection::Connection,
     counters::Counters,
     idle::Idle,

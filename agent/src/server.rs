@@ -16,12 +16,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use pictor_measure::sampler::Sampler;
 use pictor_protocol::WorkerId;
 use tokio::net::TcpListener;
 
 use crate::{
     health::{Health, Report},
-    measure::sampler::Sampler,
     secret,
 };
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_ground::durable;
 use pictor_telemetry::TelemetryArgs;
 use sysinfo::{Pid, ProcessesToUpdate, System};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ use crate::{
     app::link,
     assembly,
     config::{self, Config, RunFlags},
-    durable, import, program,
+    import, program,
 };
 
 const NAME: &str = "pictor-agent";

@@ -10,15 +10,15 @@ use std::{
     sync::Arc,
 };
 
+use pictor_blender::Places;
+use pictor_ground::durable;
 use pictor_protocol::WorkerName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 use toml_edit::{DocumentMut, Value};
 
 use crate::{
-    blender::Places,
     config::{self, Changeable, ConfigError},
-    durable,
     economics::Economics,
     idle,
     registry::{CallError, Registry},

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use pictor_blender::Device;
 use pictor_protocol::{
     AttemptId, Check, DesiredState, Lease, ReportedSlot, SlotDesired, SlotReason, SlotStatus,
 };
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, watch};
 
 pub use work::WorkView;
 
-use crate::{blender::Device, eta::EtaPoint};
+use crate::eta::EtaPoint;
 use work::Work;
 
 /// Why a slot that renders a test scene takes no task, in words.

@@ -9,14 +9,12 @@ use std::{
 };
 
 use anyhow::Context;
+use pictor_blender::{Device, Launch, Limits, Session, output};
+use pictor_ground::durable;
 use serde::Serialize;
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::{
-    blender::{Device, Launch, Limits, Session, output},
-    durable,
-    readiness::Tools,
-};
+use crate::readiness::Tools;
 
 pub use wanted::{Bench, TestRenders};
 

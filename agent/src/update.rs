@@ -21,6 +21,7 @@ use std::{
 
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
+use pictor_ground::backoff;
 use serde::Serialize;
 use tokio::{
     sync::{Notify, watch},
@@ -34,7 +35,7 @@ pub use settings::{Settings, Table};
 pub use trial::{Boot, Started, Trial, boot};
 
 use crate::{
-    backoff, clock,
+    clock,
     connection::{Connection, Line},
     registry::Registry,
     slots::Slots,
@@ -414,7 +415,8 @@ impl Updates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{blender::Device, slots::tests::lease};
+    use crate::slots::tests::lease;
+    use pictor_blender::Device;
     use semver::Version;
     use state::Release;
 

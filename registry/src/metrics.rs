@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use pictor_protocol::Family;
+use pictor_family::Family;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

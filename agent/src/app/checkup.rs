@@ -6,11 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use pictor_blender::Device;
 use tokio::time::timeout;
 
 use super::App;
 use crate::{
-    blender::Device,
     config::Config,
     doctor,
     health::{Finding, Status},

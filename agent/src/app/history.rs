@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
+use pictor_measure::{host::HostSample, nvml::Gpus};
 use tokio::{sync::watch, time::MissedTickBehavior};
-
-use crate::measure::{host::HostSample, nvml::Gpus};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Two minutes.

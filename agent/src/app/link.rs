@@ -9,11 +9,12 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use pictor_ground::{durable, process};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use crate::{config, durable, process};
+use crate::config;
 
 const FILE: &str = "app.json";
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 use pictor_look::text;
+use pictor_measure::nvml::GpuSample;
 use pictor_protocol::{DesiredState, Earned, SlotReason, SlotStatus};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,6 @@ use crate::{
     clock,
     connection::Line,
     health::{Finding, Status as Grade},
-    measure::nvml::GpuSample,
     readiness::Verdict,
     slots::WorkView,
 };

@@ -4,13 +4,18 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use axum::Router;
+use pictor_blender::Places;
+use pictor_measure::{
+    host::HostSample,
+    nvml::Gpus,
+    sampler::{Sampler, Threads},
+};
 use pictor_protocol::Earned;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{App, History},
-    blender::Places,
     collectors::{self, Sources},
     config::Config,
     connection::Connection,
@@ -21,11 +26,6 @@ use crate::{
     heartbeat::Heartbeat,
     idle::{Idle, Supervisors},
     machine::Machine,
-    measure::{
-        host::HostSample,
-        nvml::Gpus,
-        sampler::{Sampler, Threads},
-    },
     outbox::{Outbox, sender::Sender},
     pause::Pause,
     readiness::{Probe, Readiness},
@@ -126,7 +126,7 @@ impl Shared {
             update_enabled: watch::Sender::new(config.update.is_enabled),
         };
         let update_enabled = live.update_enabled.subscribe();
-        let (idle, supervisors) = Idle::new(Arc::clone(&slots), idle, &config.sandbox.agent, &config.data);
+        let (idle, supervisors) = Idle::new(Arc::clone(&slots), idle, &config.sandbox.host, &config.data);
         let shared = Shared {
             pause: Arc::new(Pause::open(&config.data, Arc::clone(&slots), Arc::clone(&news))),
             logs: Arc::new(TaskLogs::new(slots.devices().len())),

@@ -2,17 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pictor_protocol::{Earned, Family};
+use pictor_family::Family;
+use pictor_measure::{
+    exposition::{Collector, Families},
+    host::HostSample,
+    nvml::{GpuSample, Gpus},
+};
+use pictor_protocol::Earned;
 use tokio::sync::watch;
 
 use crate::{
     connection::Connection,
     economics::{Costs, Economics, GpuReading, Reading, Totals},
-    measure::{
-        exposition::{Collector, Families},
-        host::HostSample,
-        nvml::{GpuSample, Gpus},
-    },
     slots::Slots,
 };
 

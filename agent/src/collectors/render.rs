@@ -2,16 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pictor_protocol::{DesiredState, Family, SlotStatus, WorkerStatus};
+use pictor_blender::Device;
+use pictor_family::Family;
+use pictor_measure::exposition::{Collector, Families, float};
+use pictor_protocol::{DesiredState, SlotStatus, WorkerStatus};
 use tokio::sync::watch;
 
 use crate::{
-    blender::Device,
     connection::Connection,
     counters::{self, Counters},
     health::{Health, Status},
     idle::Idle,
-    measure::exposition::{Collector, Families, float},
     outbox::Outbox,
     slots::Slots,
 };

@@ -2,9 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use pictor_measure::settings::{Settings, interval};
 use serde::Deserialize;
-
-use crate::measure::settings::{Settings, interval};
 
 /// The table as written.
 #[derive(Debug, Default, Deserialize)]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_ground::process;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     app::link::Link,
     config::{self, Session},
-    process, program,
+    program,
 };
 
 /// Shows the link, and runs the agent if none did.

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
+use pictor_blender::{Installed, Sandbox, sandbox};
+use pictor_measure::nvml::{Missing, MissingGpu, XidEvent};
 use pictor_protocol::Check;
 
 use super::Finding;
-use crate::{
-    blender::{Installed, Sandbox, sandbox},
-    measure::nvml::{Missing, MissingGpu, XidEvent},
-    readiness,
-};
+use crate::readiness;
 
 /// Leases are counted from when a call is sent, so a wrong clock costs no money, but it blurs every graph.
 const CLOCK_SKEW_SECONDS_MAX: f64 = 5.0;

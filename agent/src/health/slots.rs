@@ -5,15 +5,13 @@ use std::{
     time::Duration,
 };
 
+use pictor_blender::Device;
+use pictor_measure::nvml::{GpuSample, Gpus};
 use pictor_protocol::{AttemptId, Check, JobId};
 use tokio::time::Instant;
 
 use super::findings;
-use crate::{
-    blender::Device,
-    measure::nvml::{GpuSample, Gpus},
-    slots::{Hold, WorkView},
-};
+use crate::slots::{Hold, WorkView};
 
 /// For this long without a break, throttling is no peak.
 const THROTTLED_FOR: Duration = Duration::from_secs(300);
@@ -134,13 +132,11 @@ fn hindrance(gpu: &GpuSample) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use pictor_measure::nvml::{Missing, MissingGpu, XidEvent};
     use pictor_protocol::Lease;
 
     use super::*;
-    use crate::{
-        measure::nvml::{Missing, MissingGpu, XidEvent},
-        slots::tests::lease,
-    };
+    use crate::slots::tests::lease;
 
     fn gpu(utilization_ratio: Option<f64>, throttle_reasons: Vec<&'static str>) -> Gpus {
         let gpu = GpuSample {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use pictor_blender::sandbox::Mode;
+use pictor_measure::nvml::{GpuSample, Gpus};
 use pictor_protocol::Check;
 use tokio::{
     sync::{Notify, watch},
@@ -16,10 +18,8 @@ use tokio::{
 
 use super::{Finding, findings, slots::GpuHistory};
 use crate::{
-    blender::sandbox::Mode,
     connection::{Connection, Line},
     devices::DeviceChoice,
-    measure::nvml::{GpuSample, Gpus},
     readiness::{Readiness, Verdict},
     slots::Slots,
 };

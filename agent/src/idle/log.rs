@@ -8,7 +8,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{clock, durable};
+use pictor_ground::durable;
+
+use crate::clock;
 
 /// Of the file; then it becomes the old one, and the one before it goes.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -8,10 +8,10 @@ use std::{
     thread,
 };
 
+use pictor_ground::process;
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::{Program, log::Log};
-use crate::process;
 
 /// Dropping it ends the program too, as the agent's own end does.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use std::{
     path::Path,
 };
 
+use pictor_ground::durable;
 use pictor_protocol::AttemptId;
 use pictor_telemetry::TraceParent;
 
 use super::{Content, Ending, Entry};
-use crate::durable;
 
 /// What is not yet whole; swept away at the next start.
 const UNFINISHED: &str = "unfinished-";

@@ -9,14 +9,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use pictor_ground::{backoff::Backoff, clock, digest, durable};
 use pictor_protocol::Lease;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    backoff::Backoff,
-    clock,
     counters::Counters,
-    digest, durable,
     registry::{CallError, Registry},
 };
 
@@ -120,7 +118,7 @@ impl SceneCache {
                 fs::remove_file(&path)?;
                 return Ok(false);
             }
-            file.set_modified(clock::system())?;
+            file.set_modified(clock::now())?;
             Ok(true)
         })
         .await

@@ -7,18 +7,18 @@ use std::{
     time::Duration,
 };
 
+use pictor_blender::{
+    BlenderError, Breach, Device, Event, Launch, Limits, Session,
+    output::{self, OutputError},
+};
+use pictor_ground::durable;
 use pictor_protocol::{Check, CompleteRequest, FailRequest, Lease, ReleaseRequest};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{Span, info_span};
 
 use super::{Assignment, Runner, scenes::SceneError};
 use crate::{
-    blender::{
-        BlenderError, Breach, Device, Event, Launch, Limits, Session,
-        output::{self, OutputError},
-    },
     counters::{Phase, TaskResult},
-    durable,
     outbox::Ending,
     readiness::{Tools, Verdict, disk_shortage},
     slots::{Slots, Stop},
@@ -119,7 +119,7 @@ impl Runner {
         self.counters.blender_started();
         let starting = Session::start(launch, events);
         let opened = pictor_telemetry::within(info_span!("scene loaded"), starting).await;
-        let opened = opened.map_err(|error| self.blender_trouble(lease, error))?;
+        let opened = opened.map_err(|error| self.blender_trouble(lease, &error))?;
         self.counters.phase(Phase::Load, opened.loaded().seconds);
         if opened.loaded().device.is_some() {
             self.slots.renders_with_cycles(lease.slot);
@@ -134,7 +134,7 @@ impl Runner {
             let rendered = pictor_telemetry::within(span, session.render(frame, size)).await;
             let name = rendered.map_err(|error| {
                 self.counters.frame_failed();
-                self.blender_trouble(lease, error)
+                self.blender_trouble(lease, &error)
             })?;
             render_time += started.elapsed();
             self.keep_frame(lease, frame, output, name, size).await?;
@@ -247,7 +247,7 @@ impl Runner {
         }
     }
 
-    fn blender_trouble(&self, lease: &Lease, error: BlenderError) -> Trouble {
+    fn blender_trouble(&self, lease: &Lease, error: &BlenderError) -> Trouble {
         match error {
             BlenderError::Limit(Breach::Time { .. }) => timed_out(lease),
             BlenderError::Start(_) | BlenderError::Sandbox(_) => {
@@ -261,7 +261,15 @@ impl Runner {
             ),
             // The supervisor was told to stop, and only the agent's end does that while we wait.
             BlenderError::Stopped => Trouble::Stopped(Stop::Shutdown),
-            error => self.or_disk_full(error.to_string()),
+            BlenderError::Scene(_)
+            | BlenderError::NoCamera
+            | BlenderError::NoDenoiser
+            | BlenderError::Render(_)
+            | BlenderError::Ended { .. }
+            | BlenderError::Limit(
+                Breach::Memory { .. } | Breach::Output { .. } | Breach::Files | Breach::FileSize { .. },
+            )
+            | BlenderError::Nonsense(_) => self.or_disk_full(error.to_string()),
         }
     }
 

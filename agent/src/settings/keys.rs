@@ -5,14 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pictor_blender::{Places, detect};
+use pictor_ground::process;
 use pictor_protocol::WorkerName;
 use toml_edit::{Array, Value};
 
 use super::document::Place;
-use crate::{
-    blender::{Places, detect},
-    idle, process, readiness,
-};
+use crate::{idle, readiness};
 
 /// A setting that its owner can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

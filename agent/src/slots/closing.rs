@@ -51,10 +51,8 @@ pub(super) fn reported(slot: ReportedSlot) -> ReportedSlot {
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        blender::Device,
-        slots::{Slots, tests::lease},
-    };
+    use crate::slots::{Slots, tests::lease};
+    use pictor_blender::Device;
     use pictor_protocol::SlotStatus;
 
     #[tokio::test]

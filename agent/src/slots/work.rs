@@ -136,7 +136,7 @@ impl WorkView {
 mod tests {
     use super::super::{Slots, tests::lease};
     use super::*;
-    use crate::blender::Device;
+    use pictor_blender::Device;
 
     #[test]
     fn progress_counts_frames_and_parts_of_one() {

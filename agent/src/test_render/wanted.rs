@@ -8,13 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use pictor_blender::Limits;
+use pictor_ground::backoff::Backoff;
 use pictor_protocol::{TestRenderId, TestRenderReport, TestRenderStatus, WantedTestRender};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 use super::{Figures, render_in_time};
 use crate::{
-    backoff::Backoff,
-    blender::Limits,
     idle::Idle,
     readiness::{Readiness, Tools, Verdict},
     registry::{CallError, Registry},

@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
+use pictor_ground::{digest, durable, process};
+
 use super::state::Release;
-use crate::{digest, durable, process};
 
 const NEXT: &str = ".next";
 const PREVIOUS: &str = ".previous";

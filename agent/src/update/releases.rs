@@ -158,7 +158,7 @@ impl Releases {
     async fn download(&self, file: &manifest::File, release: &Release, to: &Path) -> anyhow::Result<()> {
         // The one before is kept, too.
         let needed = 2 * release.size_bytes + DISK_FREE_BYTES_MIN;
-        for folder in [self.store.folder(), crate::durable::folder_of(self.place.installed())] {
+        for folder in [self.store.folder(), pictor_ground::durable::folder_of(self.place.installed())] {
             if disk_free_bytes(folder).is_some_and(|free| free < needed) {
                 bail!("the disk is full under {}: {} MB are needed", folder.display(), needed >> 20);
             }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_ground::durable;
 
 use super::state::{Event, State};
-use crate::durable;
 
 /// The folder of updates, in the data folder.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pictor_agent::collectors::catalogue;
-use pictor_protocol::FamilyKind;
+use pictor_family::FamilyKind;
 
 const UNITS: [&str; 8] = ["seconds", "bytes", "celsius", "watts", "joules", "hertz", "volts", "ratio"];
 /// Words of a name that mean another unit than the base one.

@@ -9,13 +9,13 @@ use std::{
 
 use fake_nvml::install::Fake;
 use pictor_agent::{
-    blender::Device,
     config::{Config, RunFlags},
     economics::Economics,
     idle::{Idle, State, View},
     settings::{Live, Settings},
     slots::Slots,
 };
+use pictor_blender::Device;
 use pictor_protocol::{AttemptId, DesiredState, TestRenderId, WantedTestRender};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::sync::watch;

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in the parts that tests share too")]
 
 mod agent;
-mod blender;
 mod configuration;
 mod exposition;
 mod gpus;

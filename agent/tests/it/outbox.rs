@@ -4,11 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use axum::http::StatusCode;
 use pictor_agent::{
-    blender::Device,
     counters::Counters,
     outbox::{Ending, Outbox, sender::Sender},
     slots::{Slots, Stop},
 };
+use pictor_blender::Device;
 use pictor_protocol::{AttemptId, CompleteRequest, WorkerConfig};
 use pictor_telemetry::TraceParent;
 use sha2::{Digest, Sha256};

@@ -10,13 +10,13 @@ use std::{
 };
 
 use pictor_agent::{
-    blender::sandbox,
     config::{Config, RunFlags},
     economics::{Economics, Reading},
     idle,
     readiness::{Probe, Readiness, Verdict},
     settings::{Live, Settings},
 };
+use pictor_blender::sandbox;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::agent::{Agent, PROGRAM, config_text, nobody, run_to_end, wait_for};

@@ -13,7 +13,7 @@ use super::{
     registry::Registry,
 };
 
-const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenes");
+const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/blender/tests/scenes");
 const SIZE: (u32, u32) = (64, 36);
 
 fn scene(folder: &Path, kind: &str) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
-use pictor_protocol::Family;
+use pictor_family::Family;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
 const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test --workspace --test it metrics_are_documented";

@@ -11,7 +11,6 @@ mod audit;
 mod check;
 mod earnings;
 mod enrolment;
-mod family;
 mod frames;
 mod history;
 mod ids;
@@ -40,7 +39,6 @@ pub use audit::AuditEntry;
 pub use check::{Check, HealthFinding};
 pub use earnings::{Earnings, EarningsGroup, ElectricityCost, ElectricitySum, SeriesPoint, TaskCounts};
 pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, NewWorkers};
-pub use family::{Family, FamilyKind};
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::{Attempt, HistoryRow};
 pub use ids::{

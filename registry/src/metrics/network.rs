@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use pictor_protocol::{
-    AccountId, AttemptStatus, Family, JobStatus, Micros, TaskStatus, UnixMillis, WorkerStatus,
-};
+use pictor_family::Family;
+use pictor_protocol::{AccountId, AttemptStatus, JobStatus, Micros, TaskStatus, UnixMillis, WorkerStatus};
 use sqlx::AnyConnection;
 
 use super::EXPOSITION;

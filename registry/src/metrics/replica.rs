@@ -6,7 +6,8 @@ use prometheus::{
     TextEncoder,
 };
 
-use pictor_protocol::{Family, UnixMillis};
+use pictor_family::Family;
+use pictor_protocol::UnixMillis;
 
 use crate::db::Connections;
 use crate::tasks::LeaseOutcome;

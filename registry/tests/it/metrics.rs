@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pictor_protocol::{Family, UnixMillis};
+use pictor_family::Family;
+use pictor_protocol::UnixMillis;
 use pictor_registry::metrics::catalogue;
 
 use crate::database::Place;

@@ -10,14 +10,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_ground::digest;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream as Incoming},
 };
-
-use crate::digest;
 
 /// A first one that just starts is waited for, or one that just ends: its agent has work to give back.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_ground::process::OF_SIGNAL;
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
     set_parent_process_death_signal, test_kill_process_group, wait,
@@ -25,7 +26,6 @@ use tokio::{
 };
 
 use super::{CANNOT_START, GRACE, GuardArgs};
-use crate::process::OF_SIGNAL;
 
 /// Killed processes are gone at once, unless a driver holds them.
 const KILLED_PATIENCE: Duration = Duration::from_secs(2);

@@ -10,12 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pictor_ground::job_object::{self, Bounds, Job};
 
 use super::{CANNOT_START, GuardArgs};
-use crate::{
-    idle::settings::SHELL,
-    job_object::{self, Bounds, Job},
-};
+use crate::idle::settings::SHELL;
 
 /// Ended processes are gone at once, unless a driver holds them.
 const PATIENCE: Duration = Duration::from_secs(5);
