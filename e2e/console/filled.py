@@ -5,11 +5,15 @@ import tomllib
 import uuid
 
 from network import Network, fake_gpus, quick_scene
+from processes import REPOSITORY
 from waiting import until
 
 # What breaks out of an attribute and runs, where it is not escaped; without the two signs that no name may have.
 MARKUP = "\"'><img src=x onerror=pwned=1>"
 LINK = "javascript:pwned=1"
+# What a heartbeat says, and where in it a machine may say what it likes.
+EXAMPLE = REPOSITORY / "registry/protocol/examples/heartbeat.json"
+WORDS = {"hostname", "agent_version", "os", "local_ip", "path", "name", "gpu_uuid"}
 
 
 class RawWorker:
@@ -32,16 +36,11 @@ class RawWorker:
             "uuid": text, "index": 0, "name": text, "driver_version": text, "memory_total_bytes": 8 << 30,
             "memory_used_bytes": 1 << 30, "utilization_ratio": 0.5, "temperature_celsius": 61.0, "power_watts": 90.0,
         }
-        said = {
-            "machine_id": f"{text} {self.worker['id']}", "boot_id": self.boot_id, "hostname": text,
-            "agent_version": text, "os": text, "local_ip": text, "metrics_listen": "127.0.0.1:9850",
-            "accepts_tasks": True, "refusal": None, "stopping": False,
-            "blender": [{"version": "3.4.1", "path": text}],
-            "cpu": {"name": text, "cores": 8, "utilization_ratio": 0.2, "temperature_celsius": 50.0},
-            "memory_total_bytes": 32 << 30, "memory_used_bytes": 4 << 30, "gpus": [gpu],
-            "slots": [{"slot": 0, "gpu_uuid": text, "status": "idle", "attempt_id": None, "reasons": []}],
-            "attempts": [], "health": [{"check": text, "found": text, "advice": text}],
-        }
+        said = json.loads(EXAMPLE.read_text())
+        for table in (said, said["blender"][0], said["cpu"], said["slots"][0]):
+            table.update({key: text for key in table.keys() & WORDS})
+        said |= {"machine_id": f"{text} {self.worker['id']}", "boot_id": self.boot_id, "gpus": [gpu]}
+        said |= {"health": [{"check": text, "found": text, "advice": text}]}
         return self.ask("POST", "/v1/agent/heartbeat", said | more)
 
     def fail_a_task(self, text, **said):

@@ -7,11 +7,12 @@ Each page in light and dark on a desktop, and in light on a phone. Look at them 
 
 import argparse
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from browser import DESKTOP, PHONE, Visit, chromium
-from filled import RawWorker
+from filled import EXAMPLE, RawWorker
 from network import Network, fake_gpus, quick_scene, sample_scene, slow_scene
 from PIL import Image
 from processes import REPOSITORY
@@ -34,7 +35,7 @@ LAPTOP = {
     "local_ip": "192.168.1.23", "blender": [{"version": "3.4.1", "path": "/usr/bin/blender"}], "gpus": [],
     "cpu": {"name": "Intel Core i5-8250U", "cores": 8, "utilization_ratio": 0.93, "temperature_celsius": 88.0},
     "memory_total_bytes": 8 << 30, "memory_used_bytes": 7 << 30,
-    "slots": [{"slot": 0, "gpu_uuid": None, "status": "idle", "attempt_id": None, "reasons": []}],
+    "slots": json.loads(EXAMPLE.read_text())["slots"],
     "health": [{"check": "disk", "found": "2 GB are free in /var", "advice": "free some space"}],
 }
 

@@ -3,37 +3,16 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    time::{Duration, Instant},
+    path::Path,
+    process::{Command, ExitStatus, Output},
+    sync::atomic::{AtomicU32, Ordering},
 };
+
+use pictor_processes::{Process, until};
+use rustix::process::Signal;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_pictor-agent");
 pub(crate) const TOKEN: &str = "test-token";
-
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Looks until `found` has something, or fails the test.
-pub(crate) async fn wait_for<T>(what: &str, found: impl AsyncFnMut() -> Option<T>) -> T {
-    wait_within(PATIENCE, what, found).await
-}
-
-pub(crate) async fn wait_within<T>(
-    patience: Duration,
-    what: &str,
-    mut found: impl AsyncFnMut() -> Option<T>,
-) -> T {
-    let until = Instant::now() + patience;
-    let mut look = tokio::time::interval(LOOK);
-    loop {
-        look.tick().await;
-        if let Some(found) = found().await {
-            return found;
-        }
-        assert!(Instant::now() < until, "waited in vain for {what}");
-    }
-}
 
 /// A config file's text for a worker of this registry.
 pub(crate) fn config_text(registry: &str) -> String {
@@ -64,8 +43,7 @@ pub(crate) fn run_to_end(folder: &Path, arguments: &[&str]) -> (i32, String, Str
 
 /// A running agent; killed with its test.
 pub(crate) struct Agent {
-    child: Child,
-    pub(crate) folder: PathBuf,
+    process: Process,
     pub(crate) address: SocketAddr,
 }
 
@@ -78,30 +56,30 @@ impl Agent {
     pub(crate) async fn start_with(folder: &Path, config: &str, arguments: &[&str]) -> Agent {
         let config_path = folder.join("worker.toml");
         fs::write(&config_path, config).unwrap();
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let child = command(folder)
-            .arg("run")
-            .args(["--listen", "127.0.0.1:0", "--config"])
-            .arg(&config_path)
-            .arg("--data")
-            .arg(folder.join("data"))
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut agent = Agent { child, folder: folder.to_owned(), address: ([127, 0, 0, 1], 0).into() };
-        agent.address = wait_for("the agent's address", async || {
-            let log = fs::read_to_string(folder.join("log")).unwrap();
+        let mut command = command(folder);
+        command.arg("run").args(["--listen", "127.0.0.1:0", "--config"]).arg(&config_path);
+        command.arg("--data").arg(folder.join("data")).args(arguments);
+        // A log for each start.
+        static STARTS: AtomicU32 = AtomicU32::new(0);
+        let name = format!("agent-{}", STARTS.fetch_add(1, Ordering::Relaxed));
+        let process = Process::start(&name, folder, command);
+        let address = until("the agent's address", async || {
+            assert!(process.exit_status().is_none(), "the agent ended: {}", process.log());
+            let log = process.log();
             let (_, rest) = log.split_once("serving http://")?;
             rest.split_once("/metrics")?.0.parse().ok()
         })
         .await;
-        agent
+        Agent { process, address }
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap()
+        self.process.log()
+    }
+
+    /// Waits until its log has this.
+    pub(crate) async fn says(&self, words: &str) {
+        self.process.says(words).await;
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -119,28 +97,24 @@ impl Agent {
     }
 
     pub(crate) fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.process.signal(Signal::TERM);
     }
 
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    /// As a power cut would.
+    pub(crate) async fn kill(&self) {
+        self.process.signal(Signal::KILL);
+        self.ended().await;
     }
 
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        wait_for("the agent's end", async || self.child.try_wait().unwrap()).await
+    pub(crate) async fn ended(&self) -> ExitStatus {
+        self.process.ended().await
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the agent's log:\n{}", self.log());
-        }
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Its registry may be of this very thread, so that nobody would hear its goodbye.
+        self.process.signal(Signal::KILL);
     }
 }
 

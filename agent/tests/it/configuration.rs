@@ -7,10 +7,11 @@ use std::{
 };
 
 use pictor_agent::config::{Config, RunFlags};
+use pictor_processes::until;
 use tokio::process::{Child, Command};
 
 use super::{
-    agent::{command, config_text, nobody, run_to_end, wait_for},
+    agent::{command, config_text, nobody, run_to_end},
     registry::{ENROLMENT_KEY, Registry},
 };
 
@@ -226,7 +227,7 @@ async fn the_app_trades_a_key_once_where_no_agent_runs_yet() {
     };
     let opens = async |name: &str| {
         let what = format!("the link, by the {name} start");
-        wait_for(&what, async || said(name).contains("The worker app, with the key").then_some(())).await;
+        until(&what, async || said(name).contains("The worker app, with the key").then_some(())).await;
     };
     // Of two at once, one shows what the other has started.
     let mut at_once = [start("first"), start("second")];

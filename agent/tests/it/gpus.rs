@@ -3,10 +3,11 @@
 use std::{fs, path::PathBuf, time::Instant};
 
 use fake_nvml::install::Fake;
+use pictor_processes::until;
 use tempfile::TempDir;
 
 use super::{
-    agent::{Agent, client, config_text, nobody, wait_for},
+    agent::{Agent, client, config_text, nobody},
     exposition,
 };
 
@@ -57,7 +58,7 @@ impl Machine {
     async fn measured_again(&self) {
         const LAST: &str = "pictor_collector_last_success_timestamp_seconds{collector=\"nvml\"}";
         let mut seen = Vec::new();
-        wait_for("measurements of GPUs", async || {
+        until("measurements of GPUs", async || {
             let last = self.agent.metric(LAST).await.filter(|last| *last > 0.0)?;
             if seen.last() != Some(&last) {
                 seen.push(last);
@@ -86,7 +87,7 @@ impl Machine {
     async fn wait_for_value(&self, family: &str, gpu: usize, more: &str, value: f64) {
         let series = self.series(family, gpu, more);
         let what = format!("{series} {value}");
-        wait_for(&what, async || (self.agent.metric(&series).await? == value).then_some(())).await;
+        until(&what, async || (self.agent.metric(&series).await? == value).then_some(())).await;
     }
 }
 
@@ -154,7 +155,7 @@ async fn without_a_driver_there_are_no_gpu_series() {
             format!("{}[metrics]\nnvml_library = \"{}\"\n", config_text(&nobody()), library.display());
         let agent = Agent::start(folder.path(), &config).await;
         let failed = "pictor_collector_success{collector=\"nvml\"}";
-        wait_for("a try", async || agent.metric(failed).await.filter(|success| *success == 0.0)).await;
+        until("a try", async || agent.metric(failed).await.filter(|success| *success == 0.0)).await;
         for path in ["/metrics", "/metrics/nvml"] {
             let text = agent.get(path).await;
             assert!(!text.contains("pictor_gpu"), "{path} of {}:\n{text}", library.display());
@@ -199,13 +200,13 @@ async fn counters_do_not_jump_when_their_source_fails_for_a_while() {
     let before = (machine.value(bytes, 0, rx).await, machine.value(throttled, 0, cap).await);
     assert!(before.0.is_some() && before.1.is_some(), "{before:?}");
     machine.fake.set(0, "errors.nvmlDeviceGetFieldValues", "UNKNOWN");
-    wait_for("the counters to be gone", async || {
+    until("the counters to be gone", async || {
         let gone = (machine.value(bytes, 0, rx).await, machine.value(throttled, 0, cap).await);
         (gone == (None, None)).then_some(())
     })
     .await;
     machine.fake.set(0, "errors", toml::Table::new());
-    wait_for("the counters to be back", async || {
+    until("the counters to be back", async || {
         let after = (machine.value(bytes, 0, rx).await, machine.value(throttled, 0, cap).await);
         after.0.is_some().then(|| assert_eq!(after, before))
     })
@@ -243,7 +244,7 @@ async fn gpus_are_forgotten_also_while_the_driver_fails() {
     });
     machine.wait_for_value("pictor_gpu_up", 0, "", 0.0).await;
     fs::remove_file(machine.folder.path().join("data/gpus.json")).unwrap();
-    wait_for("the GPU to be forgotten", async || {
+    until("the GPU to be forgotten", async || {
         machine.agent.metric("pictor_gpus_expected").await.is_none().then_some(())
     })
     .await;
@@ -295,7 +296,7 @@ async fn a_gpu_that_is_no_longer_counted_is_missed() {
         script["gpu"].as_array_mut().unwrap().remove(1);
     });
     let up = format!("pictor_gpu_up{{uuid=\"{gone}\",gpu=\"1\"}}");
-    wait_for("its absence", async || machine.agent.metric(&up).await.filter(|up| *up == 0.0)).await;
+    until("its absence", async || machine.agent.metric(&up).await.filter(|up| *up == 0.0)).await;
     assert_eq!(machine.agent.metric("pictor_gpus_expected").await, Some(8.0));
     assert_eq!(machine.agent.metric("pictor_gpus_visible").await, Some(7.0));
     let text = machine.text().await;
@@ -338,7 +339,7 @@ async fn counters_go_on_when_the_gpu_is_reset() {
     });
     let added = [7.0, 2.0, 1.0, 0.2, 1.0];
     let expected: Vec<f64> = before.iter().zip(added).map(|(before, added)| before + added).collect();
-    wait_for("the counts after the reset", async || {
+    until("the counts after the reset", async || {
         let now = read(&machine).await;
         for ((now, last), (family, more)) in now.iter().zip(&last).zip(COUNTERS) {
             assert!(now >= last, "{family} {more} went back from {last} to {now}");
@@ -408,7 +409,7 @@ async fn what_stands_for_unknown_is_absent() {
     }
     // The threshold is read seldom; so is what is read with it.
     let threshold = machine.series("pictor_gpu_temperature_threshold_celsius", 0, "threshold=\"memory_max\"");
-    wait_for("the change", async || machine.agent.metric(&threshold).await.is_none().then_some(())).await;
+    until("the change", async || machine.agent.metric(&threshold).await.is_none().then_some(())).await;
     machine.measured_again().await;
     let text = machine.text().await;
     exposition::check(&text);
@@ -449,7 +450,7 @@ async fn an_error_hides_just_what_it_is_about() {
     machine.fake.set(0, "errors.nvmlDeviceGetPerformanceState", "NOT_SUPPORTED");
     let power = machine.series("pictor_gpu_power_watts", 0, "type=\"average\"");
     let state = machine.series("pictor_gpu_performance_state", 0, "");
-    wait_for("their absence", async || {
+    until("their absence", async || {
         let text = machine.text().await;
         (!text.contains(&power) && !text.contains(&state)).then_some(())
     })
@@ -491,9 +492,8 @@ async fn programs_and_traffic_are_shown_when_asked_for() {
     // A GPU without counters has rates, which add up.
     for direction in ["rx", "tx"] {
         let series = machine.series("pictor_gpu_pcie_bytes_total", 0, &format!("direction=\"{direction}\""));
-        let first = wait_for(&series, async || machine.agent.metric(&series).await).await;
-        wait_for("more traffic", async || machine.agent.metric(&series).await.filter(|now| *now > first))
-            .await;
+        let first = until(&series, async || machine.agent.metric(&series).await).await;
+        until("more traffic", async || machine.agent.metric(&series).await.filter(|now| *now > first)).await;
     }
     exposition::check(&machine.text().await);
     machine.fake.set(0, "compute_processes", toml::Value::Array(Vec::new()));

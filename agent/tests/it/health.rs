@@ -3,11 +3,12 @@
 use std::fs;
 
 use fake_nvml::install::Fake;
-use pictor_protocol::SlotStatus;
+use pictor_processes::until;
+use pictor_protocol::{ReportedSlot, SlotStatus};
 use tempfile::TempDir;
 
 use super::{
-    agent::{Agent, config_text, run_to_end, wait_for},
+    agent::{Agent, config_text, run_to_end},
     registry::Registry,
 };
 
@@ -36,7 +37,7 @@ impl Machine {
 
     async fn wait_for(&self, series: &str, value: f64) {
         let what = format!("{series} to be {value}");
-        wait_for(&what, async || self.agent.metric(series).await.filter(|now| *now == value)).await;
+        until(&what, async || self.agent.metric(series).await.filter(|now| *now == value)).await;
     }
 
     /// What doctor says, as JSON, of a check.
@@ -62,7 +63,7 @@ async fn a_fatal_xid_holds_its_slot_and_the_registry_hears_why() {
     let counted = format!("pictor_gpu_xid_errors_total{{uuid=\"{uuid}\",gpu=\"3\",xid=\"31\"}}");
     // One that comes before anybody listens is not heard, so it comes again.
     let mut xids = Vec::new();
-    wait_for("an error to be counted", async || {
+    until("an error to be counted", async || {
         xids.push(31);
         machine.fake.set(3, "xids", xids.clone());
         machine.agent.metric(&counted).await
@@ -74,9 +75,11 @@ async fn a_fatal_xid_holds_its_slot_and_the_registry_hears_why() {
     machine.fake.set(3, "xids", xids);
     machine.wait_for("pictor_health{check=\"gpu_xid\"}", 0.0).await;
     machine.wait_for("pictor_slots{status=\"draining\"}", 1.0).await;
-    let beat = wait_for("a heartbeat that says it", async || {
+    let beat = until("a heartbeat that says it", async || {
         let books = machine.registry.books();
-        books.beats.last().filter(|beat| !beat.health.is_empty()).cloned()
+        let is_held = |slot: &ReportedSlot| slot.status == SlotStatus::Draining;
+        let last = books.beats.last()?;
+        (!last.health.is_empty() && last.slots.iter().any(is_held)).then(|| last.clone())
     })
     .await;
     let held: Vec<_> = beat.slots.iter().filter(|slot| slot.status == SlotStatus::Draining).collect();
@@ -106,7 +109,7 @@ async fn a_lost_gpu_is_a_finding_until_it_is_accepted() {
 async fn a_driver_that_is_late_makes_no_cpu_worker() {
     let mut machine = Machine::start("geforce", "").await;
     machine.wait_for("pictor_gpus_visible", 1.0).await;
-    machine.agent.kill();
+    machine.agent.kill().await;
     let errors = toml::Table::from_iter([("nvmlInit_v2".to_owned(), "DRIVER_NOT_LOADED".into())]);
     machine.fake.change(|script| drop(script.insert("errors".to_owned(), errors.into())));
     machine.agent = Agent::start(machine.folder.path(), &machine.config).await;
@@ -126,7 +129,7 @@ async fn electricity_is_counted_at_its_price_across_restarts() {
     };
     // It goes on counting, so that it does not matter when the agent first looks.
     let mut counter_millijoules = 5_000_000_000_000_i64;
-    let before = wait_for("energy of GPUs", async || {
+    let before = until("energy of GPUs", async || {
         counter_millijoules += 3_600_000;
         machine.fake.set(0, "energy_millijoules", counter_millijoules);
         let text = machine.agent.get("/metrics/earnings").await;
@@ -144,9 +147,9 @@ async fn electricity_is_counted_at_its_price_across_restarts() {
     machine.wait_for("pictor_exchange_rate{from=\"EUR\",to=\"USD\"}", 1.1).await;
 
     // What was shown is not taken back, however the agent ended.
-    machine.agent.kill();
+    machine.agent.kill().await;
     machine.agent = Agent::start(machine.folder.path(), &machine.config).await;
-    let after = wait_for("costs of the new start", async || {
+    let after = until("costs of the new start", async || {
         value(&machine.agent.get("/metrics/earnings").await, "pictor_electricity_cost_total{currency=\"USD\"")
     })
     .await;

@@ -1,9 +1,10 @@
 //! The exposition of a real agent without a registry.
 
+use pictor_processes::until;
 use std::{collections::BTreeSet, io::Read};
 
 use super::{
-    agent::{Agent, client, config_text, nobody, run_to_end, wait_for},
+    agent::{Agent, client, config_text, nobody, run_to_end},
     exposition,
 };
 
@@ -19,21 +20,25 @@ fn without_gpu() -> String {
     )
 }
 
+fn families(text: &str) -> BTreeSet<&str> {
+    let named = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    named.filter(|family| !NOT_EVERYWHERE.contains(family)).collect()
+}
+
 #[tokio::test]
 async fn shows_what_it_measures_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), &without_gpu()).await;
-    wait_for("a second measurement", async || agent.metric("pictor_cpu_utilization_ratio").await).await;
-    wait_for("a look at the disk", async || agent.metric("pictor_health{check=\"disk\"}").await).await;
-    let text = agent.get("/metrics").await;
-
-    let families: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .filter(|family| !NOT_EVERYWHERE.contains(family))
-        .collect();
+    until("a second measurement", async || agent.metric("pictor_cpu_utilization_ratio").await).await;
+    until("a look at the disk", async || agent.metric("pictor_health{check=\"disk\"}").await).await;
     let golden: BTreeSet<&str> = GOLDEN.lines().collect();
-    assert_eq!(families, golden);
+    // Each collector has its own time.
+    let text = until("every family of families.txt", async || {
+        let text = agent.get("/metrics").await;
+        golden.is_subset(&families(&text)).then_some(text)
+    })
+    .await;
+    assert_eq!(families(&text), golden);
     assert!(!text.contains("pictor_gpu") && !text.contains("worker_id") && !text.contains("worker_name"));
     for series in [
         r#"pictor_collector_success{collector="nvml"} 0"#,
@@ -45,7 +50,10 @@ async fn shows_what_it_measures_and_no_more() {
         r#"pictor_task_running{slot="0"} 0"#,
         "pictor_outbox_entries 0",
     ] {
-        assert!(text.lines().any(|line| line == series), "{series} is missing in\n{text}");
+        let (series, value) = series.rsplit_once(' ').unwrap();
+        let value: f64 = value.parse().unwrap();
+        let is_shown = async || agent.metric(series).await.filter(|shown| *shown == value);
+        until(&format!("{series} {value}"), is_shown).await;
     }
 
     exposition::check(&text);
@@ -56,15 +64,19 @@ async fn parts_gzip_and_health() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), &without_gpu()).await;
     assert_eq!(agent.get("/healthz").await, "ok\n");
-    wait_for("measurements", async || agent.metric("pictor_memory_total_bytes").await).await;
+    until("measurements", async || agent.metric("pictor_memory_total_bytes").await).await;
     for (part, has, has_not) in [
         ("host", "pictor_memory_total_bytes", "pictor_tasks_total"),
         ("render", "pictor_tasks_total", "pictor_memory_total_bytes"),
         ("nvml", "pictor_collector_success{collector=\"nvml\"} 0", "pictor_tasks_total"),
         ("earnings", "pictor_collector_success{collector=\"earnings\"} 1", "pictor_memory_total_bytes"),
     ] {
-        let text = agent.get(&format!("/metrics/{part}")).await;
-        assert!(text.contains(has) && !text.contains(has_not), "{part}:\n{text}");
+        let text = until(&format!("{has} in {part}"), async || {
+            let text = agent.get(&format!("/metrics/{part}")).await;
+            text.contains(has).then_some(text)
+        })
+        .await;
+        assert!(!text.contains(has_not), "{part}:\n{text}");
     }
     let response = client().get(agent.url("/metrics/nothing")).send().await.unwrap();
     assert_eq!(response.status(), 404);

@@ -9,12 +9,13 @@ use pictor_agent::{
     slots::{Slots, Stop},
 };
 use pictor_blender::Device;
+use pictor_processes::until;
 use pictor_protocol::{AttemptId, CompleteRequest, WorkerConfig};
 use pictor_telemetry::TraceParent;
 use sha2::{Digest, Sha256};
 
 use super::{
-    agent::{TOKEN, client, wait_for},
+    agent::{TOKEN, client},
     registry::{Registry, lease},
 };
 
@@ -57,7 +58,7 @@ fn complete() -> Ending {
 }
 
 async fn empty(outbox: &Outbox) {
-    wait_for("an empty outbox", async || outbox.attempts().is_empty().then_some(())).await;
+    until("an empty outbox", async || outbox.attempts().is_empty().then_some(())).await;
 }
 
 fn calls(registry: &Registry, attempt: AttemptId) -> Vec<String> {
@@ -118,8 +119,7 @@ async fn waits_for_a_registry_that_is_away() {
     let sender = sender(&outbox, &registry, &slots());
     let (books, address) = (Arc::clone(&registry.books), registry.address);
     drop(registry);
-    wait_for("the registry's end", async || client().get(format!("http://{address}")).send().await.err())
-        .await;
+    until("the registry's end", async || client().get(format!("http://{address}")).send().await.err()).await;
     outbox.begin(attempt, place()).unwrap();
     add_frame(&outbox, attempt, 1);
     outbox.end(attempt, complete());

@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
 };
 
 use pictor_agent::{
@@ -17,9 +16,10 @@ use pictor_agent::{
     settings::{Live, Settings},
 };
 use pictor_blender::sandbox;
+use pictor_processes::{PATIENCE, until};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::agent::{Agent, PROGRAM, config_text, nobody, run_to_end, wait_for};
+use super::agent::{Agent, PROGRAM, config_text, nobody, run_to_end};
 
 const TABLES: &str = "\n# what it costs\n[economics]\nprice_per_kwh = 0.30 # since May\ncurrency = \"EUR\"\n\n\
                       [blender]\ndevice = \"cpu\" # no GPU here\n";
@@ -271,7 +271,7 @@ async fn another_blender_is_looked_for_at_once() {
     settings.set("blender.path", "/usr/bin/blender").await.unwrap();
     // Without being told it would look again after a minute.
     let ready = probed.wait_for(|probed| matches!(probed.verdict, Verdict::Ready(_)));
-    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, ready).await.unwrap().unwrap();
     watching.abort();
 }
 
@@ -290,7 +290,7 @@ async fn the_changed_file_starts_an_agent() {
     }
     let text = fs::read_to_string(&path).unwrap();
     let agent = Agent::start(folder.path(), &text).await;
-    wait_for("the price", async || {
+    until("the price", async || {
         let price = agent.metric("pictor_electricity_price{currency=\"EUR\"}").await?;
         (price == 0.25).then_some(())
     })

@@ -6,10 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use pictor_processes::until;
 use pictor_protocol::{AttemptId, DesiredState, Lease, SlotDesired, SlotReason, SlotStatus};
 
 use super::{
-    agent::{Agent, client, config_text, wait_for},
+    agent::{Agent, client, config_text},
     registry::Registry,
 };
 
@@ -48,11 +49,11 @@ impl Farm {
 
     async fn call(&self, attempt: AttemptId, call: &str) -> String {
         let key = (attempt, call.to_owned());
-        wait_for(call, async || self.registry.books().bodies.get(&key).cloned()).await
+        until(call, async || self.registry.books().bodies.get(&key).cloned()).await
     }
 
     async fn rendering(&self, lease: &Lease) {
-        wait_for("a heartbeat of the render under way", async || {
+        until("a heartbeat of the render under way", async || {
             let books = self.registry.books();
             let reports = books.beats.iter().flat_map(|beat| &beat.attempts);
             let ours = reports.filter(|report| report.attempt_id == lease.id);
@@ -84,10 +85,13 @@ async fn renders_uploads_completes_and_counts() {
             assert_eq!((picture.width(), picture.height()), SIZE);
         }
         assert_eq!(books.scene_fetches, 1, "the second task finds the scene in the cache");
-        let beat = books.beats.last().unwrap();
-        assert!(beat.accepts_tasks && !beat.blender.is_empty() && beat.machine_id.len() == 32);
-        assert_eq!(beat.metrics_listen, agent.address.to_string());
     }
+    let ready = async || {
+        let books = farm.registry.books();
+        books.beats.last().filter(|beat| beat.accepts_tasks && !beat.blender.is_empty()).cloned()
+    };
+    let beat = until("a heartbeat of a worker that is ready", ready).await;
+    assert_eq!((beat.machine_id.len(), beat.metrics_listen), (32, agent.address.to_string()));
     for (series, value) in [
         (r#"pictor_tasks_total{result="completed"}"#, 2.0),
         (r#"pictor_frames_total{result="completed"}"#, 3.0),
@@ -101,7 +105,7 @@ async fn renders_uploads_completes_and_counts() {
         (r#"pictor_worker_status{status="idle"}"#, 1.0),
     ] {
         let shown = async || agent.metric(series).await.filter(|shown| *shown == value);
-        wait_for(&format!("{series} = {value}"), shown).await;
+        until(&format!("{series} = {value}"), shown).await;
     }
 }
 
@@ -114,14 +118,14 @@ async fn a_scene_that_cannot_be_rendered_fails_with_its_reason() {
     assert!(failed.contains("no camera"), "{failed}");
     let failures =
         async || agent.metric(r#"pictor_tasks_total{result="failed"}"#).await.filter(|count| *count == 1.0);
-    wait_for("the count", failures).await;
+    until("the count", failures).await;
 }
 
 #[tokio::test]
 async fn stops_cleanly_and_gives_its_task_back() {
     let farm = Farm::new("plain").await;
     let lease = farm.registry.add_task("1-5000", Some(SIZE));
-    let mut agent = farm.agent().await;
+    let agent = farm.agent().await;
     farm.rendering(&lease).await;
     agent.terminate();
     let status = agent.ended().await;
@@ -136,9 +140,9 @@ async fn stops_cleanly_and_gives_its_task_back() {
 async fn a_killed_agent_gives_its_task_back_when_it_starts_again() {
     let farm = Farm::new("plain").await;
     let lease = farm.registry.add_task("1-5000", Some(SIZE));
-    let mut agent = farm.agent().await;
+    let agent = farm.agent().await;
     farm.rendering(&lease).await;
-    agent.kill();
+    agent.kill().await;
     let next = farm.registry.add_task("1", Some(SIZE));
     let _agent = farm.agent().await;
     farm.call(lease.id, "release").await;
@@ -156,8 +160,8 @@ async fn a_pause_and_a_lost_lease_stop_blender() {
     assert!(reason.contains("paused"), "{reason}");
     let status =
         async || agent.metric(r#"pictor_slots{status="paused"}"#).await.filter(|count| *count == 1.0);
-    wait_for("a paused slot", status).await;
-    assert!(!farm.blender_runs());
+    until("a paused slot", status).await;
+    until("Blender's end", async || (!farm.blender_runs()).then_some(())).await;
 
     let lost = farm.registry.add_task("1-5000", Some(SIZE));
     farm.registry.books().desired = None;
@@ -165,9 +169,9 @@ async fn a_pause_and_a_lost_lease_stop_blender() {
     farm.registry.books().lost.insert(lost.id);
     let expired =
         async || agent.metric(r#"pictor_tasks_total{result="expired"}"#).await.filter(|count| *count == 1.0);
-    wait_for("an expired task", expired).await;
+    until("an expired task", expired).await;
     let stopped = async || (!farm.blender_runs()).then_some(());
-    wait_for("Blender's end", stopped).await;
+    until("Blender's end", stopped).await;
     let after = farm.registry.add_task("1", Some(SIZE));
     farm.call(after.id, "complete").await;
 }
@@ -188,13 +192,13 @@ async fn a_slot_paused_in_the_console_stops_and_resumes() {
             && slot.reasons == [SlotReason::new(SlotReason::PAUSED_BY_CONSOLE, None)];
         is_held.then_some(books.asks.len())
     };
-    let asks = wait_for("a heartbeat that says who holds the slot", held).await;
-    assert!(!farm.blender_runs());
+    let asks = until("a heartbeat that says who holds the slot", held).await;
+    until("Blender's end", async || (!farm.blender_runs()).then_some(())).await;
 
     let next = farm.registry.add_task("1", Some(SIZE));
     let beats = farm.registry.books().beats.len();
     let later = async || (farm.registry.books().beats.len() > beats + 1).then_some(());
-    wait_for("two more heartbeats", later).await;
+    until("two more heartbeats", later).await;
     assert_eq!(farm.registry.books().asks.len(), asks, "a paused slot asks for nothing");
     farm.registry.books().slots = vec![];
     farm.call(next.id, "complete").await;
@@ -205,7 +209,7 @@ async fn without_blender_it_stays_up_and_says_why() {
     let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await);
     let config = config_text(&registry.url());
     let agent = Agent::start_with(folder.path(), &config, &["--blender", "/usr/bin/true"]).await;
-    let refusal = wait_for("a refusal", async || {
+    let refusal = until("a refusal", async || {
         let books = registry.books();
         let beat = books
             .beats
@@ -223,11 +227,13 @@ async fn without_blender_it_stays_up_and_says_why() {
 async fn a_refused_token_is_said_once_and_the_agent_lives() {
     let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::start().await);
     registry.books().refuses_token = true;
-    let mut agent = Agent::start(folder.path(), &config_text(&registry.url())).await;
-    let said = async || agent.log().contains("does not accept this worker's token").then_some(());
-    wait_for("the message", said).await;
-    assert_eq!(agent.metric(r#"pictor_worker_status{status="offline"}"#).await, Some(1.0));
-    assert!(agent.log().contains("pictor-agent import FILE.toml"));
+    let agent = Agent::start(folder.path(), &config_text(&registry.url())).await;
+    agent.says("does not accept this worker's token").await;
+    agent.says("pictor-agent import FILE.toml").await;
+    let offline = async || {
+        agent.metric(r#"pictor_worker_status{status="offline"}"#).await.filter(|status| *status == 1.0)
+    };
+    until("a worker that is offline", offline).await;
     agent.terminate();
     assert!(agent.ended().await.success());
 }
@@ -238,23 +244,23 @@ async fn an_agent_that_is_earlier_than_its_registry_connects_by_itself() {
     let Farm { folder, registry } = farm;
     let (books, address, url) = (Arc::clone(&registry.books), registry.address, registry.url());
     drop(registry);
-    wait_for("the registry's end", async || client().get(&url).send().await.err()).await;
+    until("the registry's end", async || client().get(&url).send().await.err()).await;
     let agent = Agent::start(folder.path(), &config_text(&url)).await;
-    wait_for("a message", async || agent.log().contains("cannot reach the registry").then_some(())).await;
+    agent.says("cannot reach the registry").await;
     let registry = Registry::start_with(books, address).await;
     let farm = Farm { folder, registry };
     let lease = farm.registry.add_task("1", Some(SIZE));
     farm.call(lease.id, "complete").await;
+    agent.says("connected to").await;
     let log = agent.log();
     assert_eq!(log.matches("cannot reach the registry").count(), 1, "one line, not one for each try: {log}");
-    assert!(log.contains("connected to"), "{log}");
 }
 
 #[tokio::test]
 async fn a_damaged_scene_in_the_cache_is_fetched_again() {
     let farm = Farm::new("plain").await;
     let lease = farm.registry.add_task("1", Some(SIZE));
-    let mut agent = farm.agent().await;
+    let agent = farm.agent().await;
     farm.call(lease.id, "complete").await;
     agent.terminate();
     agent.ended().await;

@@ -2,10 +2,11 @@
 
 use pictor_agent::{readiness::Tools, test_render};
 use pictor_blender::{Device, Limits, Mode, Places, Sandbox, detect, sandbox::Settings};
+use pictor_processes::until;
 use pictor_protocol::{TestRenderId, TestRenderStatus, WantedTestRender};
 
 use super::{
-    agent::{Agent, config_text, wait_for},
+    agent::{Agent, config_text},
     registry::Registry,
 };
 
@@ -38,7 +39,7 @@ async fn a_wanted_test_render_is_rendered_once_and_sent() {
     registry.books().test_render = Some(WantedTestRender { id, slots: vec![0] });
     let config = format!("{}[blender]\ndevice = \"cpu\"\n", config_text(&registry.url()));
     let _agent = Agent::start(folder.path(), &config).await;
-    let end = wait_for("the end of the test render", async || {
+    let end = until("the end of the test render", async || {
         registry.books().tested.iter().find(|(_, report)| report.status.has_ended()).cloned()
     })
     .await;
@@ -57,7 +58,7 @@ async fn a_wanted_test_render_is_rendered_once_and_sent() {
         assert!(books.calls.is_empty(), "it is no attempt");
     }
     let beats = registry.books().beats.len();
-    wait_for("a free slot", async || {
+    until("a free slot", async || {
         let books = registry.books();
         let last = books.beats.last().filter(|_| books.beats.len() > beats)?;
         last.slots[0].reasons.is_empty().then_some(())

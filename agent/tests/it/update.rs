@@ -3,14 +3,15 @@
 mod kills;
 mod machine;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path as FilePath, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path as FilePath, process::Command};
 
 use axum::{body::Bytes, http::Method};
 use jiff::{Timestamp, ToSpan};
 use pictor_agent::update::TARGET;
+use pictor_processes::until;
 use serde_json::json;
 
-use super::agent::{PROGRAM, command, config_text, wait_for};
+use super::agent::{PROGRAM, command, config_text};
 use machine::{Machine, Release, VERSION, later, program, replaced, script};
 pub(crate) use machine::{Releases, serve};
 
@@ -215,7 +216,7 @@ async fn a_registry_that_is_away_during_a_trial_costs_a_try_and_no_more() {
     let key = machine.key_of_an_open_page().await;
     machine.says("is on trial").await;
     machine
-        .until_within(Duration::from_secs(120), "its time is up", |machine| {
+        .until("its time is up", |machine| {
             machine.log().contains("was not heard within 60 s: going back").then_some(())
         })
         .await;
@@ -317,7 +318,7 @@ async fn what_keeps_a_trial_from_beginning_is_said_once() {
     }
     let said = format!("the trial of version {newer} cannot begin: Is a directory");
     assert_eq!(machine.log().matches(&said).count(), 1);
-    wait_for("the page to say why", async || {
+    until("the page to say why", async || {
         let page = machine.page(Method::GET, "/settings").await;
         page.contains("the last try came to nothing: Is a directory").then_some(())
     })

@@ -2,13 +2,13 @@
 
 use std::fs;
 
+use pictor_processes::{built, command, run};
 use pictor_protocol::{JobId, JobStatus};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::hand::refused;
 use crate::network::{CREDIT_MICROS, FRAME_COST, Network, Pace};
-use crate::process::{built, command, run};
 use crate::scenes;
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_scene_without_a_camera_fails_with_the_reason_and_gives_the_money_back
     let agent = network.idle_agent(&machine).await;
     let scene = scene.to_str().expect("a path in UTF-8");
     let submit = ["submit", scene, "--frames", "1-2", "--cost", FRAME_COST, "--wait"];
-    let submitted = run(network.job_command(&submit), 120).await;
+    let submitted = run(network.job_command(&submit)).await;
     assert_eq!(submitted.code, Some(1), "{submitted:#?}");
     assert!(submitted.stderr.to_lowercase().contains("camera"), "{submitted:#?}");
 
@@ -56,12 +56,12 @@ async fn a_job_that_cannot_be_is_refused_by_its_command() {
         (&[scene, "--frames", "1-100", "--cost", "1"], 1, &["100.00", "10.00"]),
     ];
     for (options, code, words) in cases {
-        let submitted = run(network.job_command(&[&["submit"], options].concat()), 30).await;
+        let submitted = run(network.job_command(&[&["submit"], options].concat())).await;
         submitted.failed(code, words);
     }
     let mut nowhere = command(&built("pictor-registry"), ["job", "submit", scene, "--frames", "1"]);
     nowhere.args(["--registry", "http://127.0.0.1:9"]).env("PICTOR_TOKEN", &network.creator.token);
-    run(nowhere, 60).await.failed(1, &["http://127.0.0.1:9"]);
+    run(nowhere).await.failed(1, &["http://127.0.0.1:9"]);
     assert_eq!(network.creators_balance().await, CREDIT_MICROS);
 }
 
@@ -104,7 +104,7 @@ async fn a_config_file_that_cannot_be_is_named_with_its_line() {
     };
     let file = file.to_str().expect("a path in UTF-8");
     let line = format!("line {}", line + 1);
-    run(agent(&["import", file]), 10).await.failed(78, &["listen_on", &line]);
+    run(agent(&["import", file])).await.failed(78, &["listen_on", &line]);
     assert!(!config.exists(), "a wrong file must not be installed");
-    run(agent(&["run"]), 10).await.failed(78, &["worker.toml", "import"]);
+    run(agent(&["run"])).await.failed(78, &["worker.toml", "import"]);
 }

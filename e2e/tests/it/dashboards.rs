@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 
+use pictor_processes::{command, installed, repository, run};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::network::Network;
-use crate::process::{command, installed, repository, run};
 use crate::prometheus::{INTERVAL_SECONDS, Prometheus, RANGE_SECONDS};
 
 /// One query, as `grafana/src/listing.py` prints it; a rule's or an alert's too.
@@ -64,7 +64,7 @@ impl std::fmt::Display for Question {
 /// Of every panel, variable and annotation.
 pub(crate) async fn of_dashboards() -> Vec<Question> {
     let listing = command(&installed("python3"), [repository().join("grafana/src/listing.py")]);
-    let printed = run(listing, 20).await.succeeded();
+    let printed = run(listing).await.succeeded();
     let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     printed.lines().map(read).collect()
 }
@@ -183,7 +183,7 @@ impl Question {
         let body = network.folder().join("answer.json");
         fs::write(&body, text).expect("a file");
         let jq = command(&installed("jq"), [&*self.root_selector, body.to_str().expect("a path in UTF-8")]);
-        let made = run(jq, 20).await.succeeded();
+        let made = run(jq).await.succeeded();
         let rows: Vec<Map<String, Value>> =
             serde_json::from_str(&made).unwrap_or_else(|error| panic!("{self}: {error}: {made}"));
         for row in &rows {

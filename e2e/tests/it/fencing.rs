@@ -1,11 +1,12 @@
 //! A task is paid once, to the attempt that completes it, whatever is said twice, late, or by somebody else.
 
+use pictor_processes::until_true;
 use pictor_protocol::{AttemptStatus, JobId, LeaseState};
 use reqwest::StatusCode;
 
 use crate::hand::{Hand, accepted, refused};
 use crate::network::{FRAME_REWARD_MICROS, Network, Pace};
-use crate::{poll, scenes};
+use crate::scenes;
 
 #[tokio::test]
 async fn a_completion_sent_twice_is_paid_once() {
@@ -25,7 +26,7 @@ async fn a_completion_sent_twice_is_paid_once() {
     let second = accepted(hand.complete(&network, lease.id).await).await;
     assert_eq!(first, second);
     assert_eq!(first["reward_micros"], 2 * FRAME_REWARD_MICROS);
-    network.completed(job, 10).await;
+    network.completed(job).await;
     network.paid_frames(2).await;
     assert_eq!(network.ledger().await.transfers("reward"), 1);
 }
@@ -51,7 +52,7 @@ async fn a_completion_after_another_attempt_has_the_task_is_refused() {
     quick.send_frames(&network, &taken).await.error_for_status().expect("a frame");
     accepted(quick.complete(&network, taken.id).await).await;
     assert_eq!(refused(slow.complete(&network, lost.id).await, StatusCode::CONFLICT).await, "lease_lost");
-    network.completed(job, 10).await;
+    network.completed(job).await;
     network.paid_frames(1).await;
     let attempts = network.attempts().await;
     let of =
@@ -73,7 +74,7 @@ async fn a_lapsed_lease_that_nobody_took_is_completed_and_paid_once() {
     hand.send_frames(&network, &lease).await.error_for_status().expect("the frame takes the task back");
     let first = accepted(hand.complete(&network, lease.id).await).await;
     assert_eq!(first["status"], "completed");
-    network.completed(job, 10).await;
+    network.completed(job).await;
     network.paid_frames(1).await;
     let attempts = network.attempts().await;
     assert_eq!(attempts.len(), 1, "{attempts:?}");
@@ -93,10 +94,10 @@ async fn a_lapsed_lease_is_taken_back_by_a_heartbeat_or_by_the_completion_alone(
     assert_eq!(network.job(job).await.tasks_running, 1);
     task_is_pending_again(&network, job).await;
     accepted(hand.complete(&network, lease.id).await).await;
-    network.completed(job, 10).await;
+    network.completed(job).await;
     network.paid_frames(1).await;
 }
 
 async fn task_is_pending_again(network: &Network, job: JobId) {
-    poll::until_true("the lease has lapsed", 20, async || network.job(job).await.tasks_running == 0).await;
+    until_true("the lease has lapsed", async || network.job(job).await.tasks_running == 0).await;
 }

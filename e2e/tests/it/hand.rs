@@ -5,6 +5,7 @@ use std::fs;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use image::{ImageFormat, Rgb, RgbImage};
+use pictor_processes::until;
 use pictor_protocol::{
     AttemptId, AttemptReport, HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeasesResponse,
     Problem, ReportedSlot, SlotStatus, WorkerConfig, WorkerId,
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::network::Network;
-use crate::poll;
 
 /// A worker without an agent.
 pub(crate) struct Hand {
@@ -45,22 +45,6 @@ impl Hand {
         let heartbeat = HeartbeatRequest {
             machine_id: self.name.clone(),
             boot_id: self.name.clone(),
-            hostname: self.name.clone(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            os: "Linux".to_owned(),
-            local_ip: None,
-            metrics_listen: "127.0.0.1:9".to_owned(),
-            accepts_tasks: true,
-            refusal: None,
-            stopping: false,
-            blender: vec![pictor_protocol::BlenderInstall {
-                version: "3.4.1".parse().expect("a version"),
-                path: "/usr/bin/blender".to_owned(),
-            }],
-            cpu: None,
-            memory_total_bytes: None,
-            memory_used_bytes: None,
-            gpus: Vec::new(),
             slots: vec![ReportedSlot {
                 slot: 0,
                 gpu_uuid: None,
@@ -69,8 +53,7 @@ impl Hand {
                 reasons: Vec::new(),
             }],
             attempts: held.iter().copied().map(report).collect(),
-            health: Vec::new(),
-            electricity: None,
+            ..HeartbeatRequest::example()
         };
         let heartbeat = serde_json::to_value(heartbeat).expect("JSON");
         let response = network.call(&self.token, Method::POST, "/v1/agent/heartbeat", Some(heartbeat)).await;
@@ -82,7 +65,7 @@ impl Hand {
     /// Asks until it gets a task.
     pub(crate) async fn lease(&self, network: &Network) -> Lease {
         let mut asked = 0;
-        poll::until(&format!("{} has a task", self.name), 30, async || {
+        until(&format!("{} has a task", self.name), async || {
             self.heartbeat(network, &[]).await;
             asked += 1;
             let ask =

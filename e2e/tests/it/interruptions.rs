@@ -1,11 +1,10 @@
 //! Either side dies or stops in the middle of a job, and the job is rendered and paid all the same, once.
 
+use pictor_processes::{Process, Seen, all_gone, until, until_true};
 use pictor_protocol::{AttemptStatus, OfflineReason, WorkerStatus};
 
 use crate::network::{Network, Pace};
-use crate::process::Process;
-use crate::process_tree::{Seen, all_gone};
-use crate::{poll, scenes};
+use crate::scenes;
 
 #[tokio::test]
 async fn an_agent_killed_in_mid_render_renders_again_after_its_restart() {
@@ -16,17 +15,17 @@ async fn an_agent_killed_in_mid_render_renders_again_after_its_restart() {
     let job = network.submit(&scene, &["--frames", "1-2"]).await;
     let below = renders(&agent).await;
     agent.kill().await;
-    all_gone(&below, 10).await;
+    all_gone(&below).await;
 
     let agent = network.agent(&machine, &[]);
-    network.completed(job, 90).await;
+    network.completed(job).await;
     network.paid_frames(2).await;
     let ended: Vec<_> = network.attempts().await.into_iter().map(|row| row.status).collect();
     let completed = ended.iter().filter(|status| **status == AttemptStatus::Completed).count();
     assert_eq!((completed, ended.len()), (2, 3), "{ended:?}");
     let after = agent.descendants();
     assert_eq!(agent.terminate().await, Some(0));
-    all_gone(&after, 10).await;
+    all_gone(&after).await;
 }
 
 #[tokio::test]
@@ -36,13 +35,13 @@ async fn a_registry_killed_in_mid_job_finishes_it_after_its_restart() {
     let machine = network.machine("orphan").await;
     let agent = network.idle_agent(&machine).await;
     let job = network.submit(&scene, &["--frames", "1-6"]).await;
-    poll::until_true("a task is completed", 60, async || network.job(job).await.tasks_completed > 0).await;
+    until_true("a task is completed", async || network.job(job).await.tasks_completed > 0).await;
     network.registry().kill().await;
     // It goes on rendering what it has, and keeps the result.
-    agent.says("registry", 10).await;
+    agent.says("registry").await;
     network.start_registry().await;
 
-    network.completed(job, 90).await;
+    network.completed(job).await;
     network.paid_frames(6).await;
     assert_eq!(network.ledger().await.transfers("reward"), 6);
     assert!(agent.exit_status().is_none());
@@ -55,14 +54,14 @@ async fn an_agent_started_before_its_registry_connects_by_itself() {
     let machine = network.machine("early").await;
     assert_eq!(network.registry().terminate().await, Some(0));
     let agent = network.agent(&machine, &[]);
-    agent.answers(&format!("http://{}/metrics", machine.listen), 20).await;
-    agent.says("registry", 20).await;
+    agent.answers(&format!("http://{}/metrics", machine.listen)).await;
+    agent.says("registry").await;
     assert!(agent.exit_status().is_none());
 
     network.start_registry().await;
-    network.worker_is(machine.id, WorkerStatus::Idle, 30).await;
+    network.worker_is(machine.id, WorkerStatus::Idle).await;
     let job = network.submit(&scene, &["--frames", "1"]).await;
-    network.completed(job, 60).await;
+    network.completed(job).await;
     network.paid_frames(1).await;
 }
 
@@ -78,7 +77,7 @@ async fn an_agent_told_to_stop_gives_its_lease_back_at_once() {
     assert_eq!(network.job(job).await.tasks_running, 1);
 
     assert_eq!(agent.terminate().await, Some(0));
-    all_gone(&below, 1).await;
+    all_gone(&below).await;
     let attempts = network.attempts().await;
     assert_eq!(attempts.iter().map(|row| row.status).collect::<Vec<_>>(), [AttemptStatus::Released]);
     let job = network.job(job).await;
@@ -90,7 +89,7 @@ async fn an_agent_told_to_stop_gives_its_lease_back_at_once() {
 
 /// Waits until a Blender of this agent is at work, and names all that runs below the agent.
 async fn renders(agent: &Process) -> Vec<Seen> {
-    poll::until("Blender renders", 60, async || {
+    until("Blender renders", async || {
         let below = agent.descendants();
         below.iter().any(Seen::is_blender).then_some(below)
     })

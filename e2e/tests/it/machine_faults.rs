@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pictor_processes::{command, installed, run, until_true};
 use pictor_protocol::{AttemptStatus, JobStatus};
 use rustix::fs::statvfs;
 
 use crate::network::{Network, Pace};
-use crate::process::{command, installed, run};
-use crate::{poll, scenes};
+use crate::scenes;
 
 #[tokio::test]
 async fn without_blender_the_agent_is_up_and_takes_no_tasks() {
@@ -17,16 +17,16 @@ async fn without_blender_the_agent_is_up_and_takes_no_tasks() {
     let machine = network.machine("bare").await;
     let without = ["--blender", "/nonexistent/blender"];
     let agent = network.agent(&machine, &without);
-    agent.says("taking no tasks", 20).await;
-    agent.says("/nonexistent/blender", 1).await;
-    agent.answers(&format!("http://{}/metrics", machine.listen), 10).await;
+    agent.says("taking no tasks").await;
+    agent.says("/nonexistent/blender").await;
+    agent.answers(&format!("http://{}/metrics", machine.listen)).await;
     let job = network.submit(&scene, &["--frames", "1"]).await;
-    poll::until_true("the registry knows the worker", 10, async || {
+    until_true("the registry knows the worker", async || {
         network.worker(machine.id).await.uptime_seconds.is_some()
     })
     .await;
 
-    let doctor = run(machine.command("doctor", &without), 60).await;
+    let doctor = run(machine.command("doctor", &without)).await;
     assert_eq!(doctor.code, Some(1), "{doctor:#?}");
     let said = doctor.stdout.to_lowercase();
     assert!(said.contains("/nonexistent/blender") && said.contains("--blender"), "{doctor:#?}");
@@ -48,16 +48,16 @@ async fn on_a_full_disk_the_task_waits_for_a_better_day() {
     let agent = network.idle_agent(&machine).await;
     disk.fill();
     let job = network.submit(&scene, &["--frames", "1-2"]).await;
-    agent.says("disk", 30).await;
-    agent.says("taking no tasks", 30).await;
-    poll::until_true("the task is given back", 30, async || network.job(job).await.tasks_running == 0).await;
+    agent.says("disk").await;
+    agent.says("taking no tasks").await;
+    until_true("the task is given back", async || network.job(job).await.tasks_running == 0).await;
     assert_eq!(network.ledger().await.transfers("reward"), 0);
     assert_eq!(agent.terminate().await, Some(0));
 
     disk.make_room();
     // At once, rather than at its next look at the disk.
     let agent = network.agent(&machine, &[]);
-    network.completed(job, 60).await;
+    network.completed(job).await;
     network.paid_frames(2).await;
     let attempts = network.attempts().await;
     assert!(attempts.iter().all(|row| row.status != AttemptStatus::Failed), "{attempts:?}");
@@ -73,7 +73,7 @@ impl SmallDisk {
         let mut mount =
             command(&installed("mount"), ["-t", "tmpfs", "-o", "size=512m,mode=700", "pictor-e2e"]);
         mount.arg(at);
-        run(mount, 10).await.succeeded();
+        run(mount).await.succeeded();
         SmallDisk(at.to_owned())
     }
 

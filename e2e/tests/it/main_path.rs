@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 use std::fs;
 
+use pictor_processes::{Process, Seen, command, installed, run, until_true};
 use pictor_protocol::{JobId, JobStatus};
 use serde_json::Value;
 
 use crate::network::{FRAME_COST, Machine, Network, Pace};
-use crate::process::{Process, command, installed, run};
-use crate::process_tree::Seen;
 use crate::prometheus::Prometheus;
-use crate::{poll, scenes};
+use crate::scenes;
 
 const FRAMES: usize = 10;
 
@@ -26,7 +25,7 @@ async fn ten_frames_are_rendered_paid_and_seen() {
 
     let scene = scene.to_str().expect("a path in UTF-8");
     let submit = ["submit", scene, "--frames", "1-10", "--cost", FRAME_COST, "--wait", "--json"];
-    let (submitted, ()) = tokio::join!(run(network.job_command(&submit), 240), is_sandboxed(&agent));
+    let (submitted, ()) = tokio::join!(run(network.job_command(&submit)), is_sandboxed(&agent));
     let job: Value = serde_json::from_str(&submitted.succeeded()).expect("a job as JSON");
     let job: JobId = job["id"].as_str().expect("its id").parse().expect("a job's id");
 
@@ -41,13 +40,13 @@ async fn ten_frames_are_rendered_paid_and_seen() {
     for (query, expected) in
         [("sum(pictor_tasks_total{result=\"completed\"})", 10.0), ("sum(pictor_earnings_total)", 0.4)]
     {
-        prometheus.answers(query, expected, 60).await;
+        prometheus.answers(query, expected).await;
     }
     let labelled = format!(
         "count(pictor_tasks_total{{job=\"pictor-agent\",instance=\"{0}\",worker_id=\"{0}\"}})",
         machine.id
     );
-    prometheus.answers(&labelled, 4.0, 60).await;
+    prometheus.answers(&labelled, 4.0).await;
     for url in metrics_urls(&network, &machine) {
         promtool_accepts(&network, &url, &operator.token).await;
     }
@@ -69,7 +68,7 @@ async fn is_sandboxed(agent: &Process) {
         ["net", "mnt", "pid", "ipc"].map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok())
     };
     let ours = namespaces("self");
-    poll::until_true("a Blender renders apart", 60, async || {
+    until_true("a Blender renders apart", async || {
         agent.descendants().iter().filter(|process| process.is_blender()).any(|Seen { pid, .. }| {
             let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
             let is_root = status.lines().any(|line| line.starts_with("Uid:") && line.contains("\t0"));
@@ -83,7 +82,7 @@ async fn is_sandboxed(agent: &Process) {
 async fn check_frames(network: &Network, job: JobId) {
     let folder = network.folder().join("frames");
     let output = folder.to_str().expect("a path in UTF-8");
-    run(network.job_command(&["fetch", &job.to_string(), "--output", output]), 60).await.succeeded();
+    run(network.job_command(&["fetch", &job.to_string(), "--output", output])).await.succeeded();
     let paths: Vec<_> = fs::read_dir(&folder).expect("a folder of frames").flatten().collect();
     assert_eq!(paths.len(), FRAMES);
     let pictures: HashSet<Vec<u8>> = paths
@@ -104,5 +103,5 @@ async fn promtool_accepts(network: &Network, url: &str, token: &str) {
     fs::write(&exposition, response.text().await.expect("text")).expect("a file");
     let mut check = command(&installed("promtool"), ["check", "metrics"]);
     check.stdin(fs::File::open(&exposition).expect("the file again"));
-    run(check, 20).await.succeeded();
+    run(check).await.succeeded();
 }

@@ -4,19 +4,19 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fake_nvml::install::Fake;
+use pictor_processes::{PATIENCE, Process, repository, until_true};
 use pictor_protocol::{AttemptStatus, Earnings, JobStatus, WorkerId, WorkerStatus};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::dashboards::{self, Chosen, Kind, Question, series_named};
 use crate::network::{FRAME_REWARD_MICROS, Machine, Network, Pace};
-use crate::process::{Process, repository};
 use crate::prometheus::Prometheus;
 use crate::rightly_empty::RightlyEmpty;
-use crate::{poll, scenes};
+use crate::scenes;
 
 const ECONOMICS: &str = "
 [economics]
@@ -36,7 +36,7 @@ async fn every_query_has_an_answer() {
     let read_token = network.read_token("operator").await;
     let prometheus = Prometheus::start(&network, &read_token).await;
     let mut fleet = Fleet::start(&network).await;
-    prometheus.answers("sum(up{job=\"pictor-agent\"})", 2.0, 60).await;
+    prometheus.answers("sum(up{job=\"pictor-agent\"})", 2.0).await;
     fleet.suffer(&network, &prometheus).await;
     work(&network, fleet.server.machine.id).await;
 
@@ -73,10 +73,10 @@ impl Fleet {
         network.machine("never-connected").await;
         let server = Station::start(network, "server", "server-8", "cpu").await;
         let desktop = Station::start(network, "desktop", "old-driver", "gpu").await;
-        network.worker_is(server.machine.id, WorkerStatus::Idle, 60).await;
-        network.worker_is(desktop.machine.id, WorkerStatus::Paused, 60).await;
+        network.worker_is(server.machine.id, WorkerStatus::Idle).await;
+        network.worker_is(desktop.machine.id, WorkerStatus::Paused).await;
         for station in [&server, &desktop] {
-            station.agent.says("ready to render", 60).await;
+            station.agent.says("ready to render").await;
         }
         Fleet { server, desktop }
     }
@@ -91,8 +91,8 @@ impl Fleet {
 
     /// What only machines in trouble have: Xid errors, memory that wears out, a GPU that is gone.
     async fn suffer(&mut self, network: &Network, prometheus: &Prometheus) {
-        prometheus.knows("pictor_gpu_retired_pages_pending", 30).await;
-        prometheus.knows("gpu:busy:ratio5m", 60).await;
+        prometheus.knows("pictor_gpu_retired_pages_pending").await;
+        prometheus.knows("gpu:busy:ratio5m").await;
         self.server.fake.set(0, "xids", vec![79]);
         self.server.fake.set(3, "ecc_errors.aggregate_uncorrected", rising(2, 0.2));
         self.desktop.fake.set(0, "state", "lost");
@@ -125,7 +125,7 @@ impl Station {
             change(network, machine.id, json!({ "desired": "paused" })).await;
         }
         let agent = network.agent(&machine, &[]);
-        agent.answers(&format!("http://{}/metrics", machine.listen), 30).await;
+        agent.answers(&format!("http://{}/metrics", machine.listen)).await;
         Station { agent, fake, machine }
     }
 }
@@ -146,17 +146,16 @@ async fn change(network: &Network, worker: WorkerId, change: Value) {
 async fn work(network: &Network, worker: WorkerId) {
     let (slow, quick) = (scenes::slow().await, scenes::quick().await);
     let slow = network.submit(&slow, &["--frames", "1-3", "--frames-per-task", "3"]).await;
-    network.worker_is(worker, WorkerStatus::Busy, 60).await;
+    network.worker_is(worker, WorkerStatus::Busy).await;
     let quick = network.submit(&quick, &["--frames", "1-4", "--frames-per-task", "2"]).await;
     let broken = network.submit(&scenes::without_camera().await, &["--frames", "1-3"]).await;
-    network.completed(slow, 120).await;
-    network.completed(quick, 120).await;
-    poll::until_true("three attempts have failed", 60, async || network.earnings().await.tasks.failed >= 3)
-        .await;
+    network.completed(slow).await;
+    network.completed(quick).await;
+    until_true("three attempts have failed", async || network.earnings().await.tasks.failed >= 3).await;
     let cancel = format!("/v1/jobs/{broken}/cancel");
     let answer = network.call(&network.creator.token, Method::POST, &cancel, None).await;
     assert!(answer.status().is_success() || answer.status() == StatusCode::CONFLICT, "{}", answer.status());
-    poll::until_true("the broken job has ended", 30, async || {
+    until_true("the broken job has ended", async || {
         matches!(network.job(broken).await.status, JobStatus::Cancelled | JobStatus::Failed)
     })
     .await;
@@ -187,7 +186,7 @@ async fn totals_agree(network: &Network, prometheus: &Prometheus, chosen: &Chose
         expected.push((format!("max({query})"), earnings.tasks.of(status).to_string()));
     }
     for (query, expected) in expected {
-        poll::until_true(&format!("{query} is {expected}"), 30, async || {
+        until_true(&format!("{query} is {expected}"), async || {
             prometheus.value(&query).await.as_deref() == Some(&expected)
         })
         .await;
@@ -224,10 +223,10 @@ async fn registry_answers(
     listed: &RightlyEmpty,
 ) {
     network.submit(&scenes::slow().await, &["--frames", "1-10", "--frames-per-task", "5"]).await;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE / 2;
     // What one round has answered stays answered: a short task need not be seen whole in any of them.
     let mut unanswered: Option<HashSet<String>> = None;
-    poll::until_true("the registry answers", 90, async || {
+    until_true("the registry answers", async || {
         let mut now = HashSet::new();
         for question in questions {
             let rows = question.rows(network, chosen).await;
@@ -254,9 +253,9 @@ async fn prometheus_answers(
     questions: &[Question],
     listed: &RightlyEmpty,
 ) {
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + PATIENCE / 2;
     let mut waiting: Vec<_> = questions.iter().filter(|question| !listed.allows(question)).collect();
-    poll::until_true("queries are answered", 120, async || {
+    until_true("queries are answered", async || {
         let mut still = Vec::new();
         for question in &waiting {
             if !question.has_data(prometheus, chosen).await {

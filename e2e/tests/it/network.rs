@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pictor_processes::{
+    Outcome, Process, built, command, free_port, installed, repository, run, until, until_true,
+};
 use pictor_protocol::{
     Earnings, HistoryRow, Job, JobId, JobStatus, List, Me, Worker, WorkerId, WorkerStatus,
 };
@@ -12,9 +15,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
-
-use crate::poll;
-use crate::process::{Outcome, Process, built, command, free_port, installed, repository, run};
 
 /// What the creator starts with.
 pub(crate) const CREDIT_MICROS: i64 = 10_000_000;
@@ -118,7 +118,7 @@ impl Network {
         serve.args(["--lease-seconds", &lease, "--heartbeat-seconds", &heartbeat]);
         serve.args(&self.serve_options);
         let registry = Process::start("registry", self.folder(), serve);
-        registry.answers(&format!("{}/readyz", self.url), 30).await;
+        registry.answers(&format!("{}/readyz", self.url)).await;
         self.registry = Some(registry);
     }
 
@@ -130,7 +130,7 @@ impl Network {
     pub(crate) async fn on_database(&self, args: &[&str]) -> Outcome {
         let mut registry = command(&built("pictor-registry"), args);
         registry.args(["--database", &self.database()]);
-        run(registry, 30).await
+        run(registry).await
     }
 
     pub(crate) async fn account(&self, name: &str, options: &[&str]) -> Account {
@@ -156,7 +156,7 @@ impl Network {
     pub(crate) async fn submit(&self, scene: &Path, options: &[&str]) -> JobId {
         let scene = scene.to_str().expect("a path in UTF-8");
         let args = [&["submit", scene, "--cost", FRAME_COST, "--json"], options].concat();
-        let printed = run(self.job_command(&args), 60).await.succeeded();
+        let printed = run(self.job_command(&args)).await.succeeded();
         let job: Value = serde_json::from_str(&printed).expect("a job as JSON");
         job["id"].as_str().expect("its id").parse().expect("a job's id")
     }
@@ -204,16 +204,13 @@ impl Network {
         self.get(&self.provider, &format!("/v1/workers/{id}")).await
     }
 
-    pub(crate) async fn worker_is(&self, id: WorkerId, status: WorkerStatus, seconds: u64) {
-        poll::until_true(&format!("the worker is {status}"), seconds, async || {
-            self.worker(id).await.status == status
-        })
-        .await;
+    pub(crate) async fn worker_is(&self, id: WorkerId, status: WorkerStatus) {
+        until_true(&format!("the worker is {status}"), async || self.worker(id).await.status == status).await;
     }
 
     /// Waits until the job has completed, and fails if it ends otherwise.
-    pub(crate) async fn completed(&self, id: JobId, seconds: u64) -> Job {
-        poll::until(&format!("{id} completes"), seconds, async || {
+    pub(crate) async fn completed(&self, id: JobId) -> Job {
+        until(&format!("{id} completes"), async || {
             let job = self.job(id).await;
             let may_complete = !job.status.has_ended() || job.status == JobStatus::Completed;
             assert!(may_complete, "the job is {}: {:?}", job.status, job.error);
@@ -242,7 +239,7 @@ impl Network {
         let config = self.folder().join(format!("{name}.toml"));
         let mut import = command(&built("pictor-agent"), ["import"]);
         import.arg(file).arg("--config").arg(&config);
-        run(import, 10).await.succeeded();
+        run(import).await.succeeded();
         // GPUs of whoever runs these tests are not what is tested.
         let text = fs::read_to_string(&config).expect("the imported file");
         fs::write(&config, format!("{text}\n[blender]\ndevice = \"cpu\"\n")).expect("the imported file");
@@ -257,9 +254,9 @@ impl Network {
     /// An agent that waits for tasks.
     pub(crate) async fn idle_agent(&self, machine: &Machine) -> Process {
         let agent = self.agent(machine, &[]);
-        agent.answers(&format!("http://{}/metrics", machine.listen), 20).await;
-        self.worker_is(machine.id, WorkerStatus::Idle, 30).await;
-        agent.says("ready to render", 20).await;
+        agent.answers(&format!("http://{}/metrics", machine.listen)).await;
+        self.worker_is(machine.id, WorkerStatus::Idle).await;
+        agent.says("ready to render").await;
         agent
     }
 
@@ -267,14 +264,14 @@ impl Network {
     pub(crate) async fn ledger(&self) -> Ledger {
         let mut python = command(&installed("python3"), [repository().join("e2e/ledger.py")]);
         python.arg(self.folder().join("registry.db"));
-        let printed = run(python, 20).await.succeeded();
+        let printed = run(python).await.succeeded();
         serde_json::from_str(&printed).expect("a ledger as JSON")
     }
 
     /// So many frames of one job were paid, each once, and nothing else moved. Waits for the job to be wound up.
     pub(crate) async fn paid_frames(&self, frames: i64) {
         let rewards = frames * FRAME_REWARD_MICROS;
-        poll::until_true("what was not spent is back", 10, async || {
+        until_true("what was not spent is back", async || {
             self.creators_balance().await == CREDIT_MICROS - frames * FRAME_COST_MICROS
         })
         .await;

@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pictor_processes::{Process, command, free_port, installed, repository, until_true};
 use serde_json::Value;
 
 use crate::network::Network;
-use crate::poll;
-use crate::process::{Process, command, free_port, installed, repository};
 
 /// How often everything is scraped and evaluated.
 pub(crate) const INTERVAL_SECONDS: u64 = 2;
@@ -37,7 +36,7 @@ impl Prometheus {
         prometheus.arg(&file).arg("--storage.tsdb.path").arg(network.folder().join("prometheus-data"));
         let process = Process::start("prometheus", network.folder(), prometheus);
         let url = format!("http://{listen}");
-        process.answers(&format!("{url}/-/ready"), 60).await;
+        process.answers(&format!("{url}/-/ready")).await;
         Prometheus { url, client: network.client().clone(), _process: process }
     }
 
@@ -82,8 +81,8 @@ impl Prometheus {
         }
     }
 
-    pub(crate) async fn answers(&self, query: &str, expected: f64, seconds: u64) {
-        poll::until_true(&format!("Prometheus answers {query} = {expected}"), seconds, async || {
+    pub(crate) async fn answers(&self, query: &str, expected: f64) {
+        until_true(&format!("Prometheus answers {query} = {expected}"), async || {
             let value = self.value(query).await.and_then(|text| text.parse::<f64>().ok());
             value.is_some_and(|value| (value - expected).abs() < 1e-9)
         })
@@ -91,11 +90,8 @@ impl Prometheus {
     }
 
     /// Waits until the query has an answer.
-    pub(crate) async fn knows(&self, query: &str, seconds: u64) {
-        poll::until_true(&format!("Prometheus knows {query}"), seconds, async || {
-            !self.now(query).await.is_empty()
-        })
-        .await;
+    pub(crate) async fn knows(&self, query: &str) {
+        until_true(&format!("Prometheus knows {query}"), async || !self.now(query).await.is_empty()).await;
     }
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use pictor_processes::{Outcome, built, command, installed, run};
+
 use crate::network::{Network, Pace};
-use crate::process::{Outcome, built, command, installed, run};
 
 async fn set_name(wrapper: &[&str], config: &Path, name: &str) -> Outcome {
     let agent = built("pictor-agent");
@@ -18,7 +19,7 @@ async fn set_name(wrapper: &[&str], config: &Path, name: &str) -> Outcome {
         }
     };
     set.args(["worker_name", name, "--config"]).arg(config);
-    run(set, 30).await
+    run(set).await
 }
 
 #[tokio::test]

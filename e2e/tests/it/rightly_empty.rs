@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use pictor_processes::repository;
 use serde::Deserialize;
 
 use crate::dashboards::{Kind, Question};
-use crate::process::repository;
 
 const PATH: &str = "grafana/tests/empty.toml";
 

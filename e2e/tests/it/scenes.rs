@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pictor_processes::{command, installed, repository, run};
 use tokio::sync::OnceCell;
-
-use crate::process::{command, installed, repository, run};
 
 /// Ten frames of 320 by 180, the one that the quickstart renders.
 pub(crate) async fn sample() -> PathBuf {
@@ -45,7 +44,7 @@ async fn made(cell: &OnceCell<PathBuf>, name: &str, script: &str, options: &[&st
             ["-b", "--factory-startup", "--python-exit-code", "1", "--python"],
         );
         blender.arg(script).arg("--").arg(&unfinished).args(options);
-        run(blender, 120).await.succeeded();
+        run(blender).await.succeeded();
         fs::rename(&unfinished, &path).expect("the finished scene");
         path
     })

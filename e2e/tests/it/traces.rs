@@ -3,13 +3,13 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use pictor_processes::{Process, free_port, until_true};
 use pictor_protocol::{TaskId, WorkerStatus};
 use serde_json::Value;
 
 use crate::collector::{Collector, Trace};
 use crate::network::{Machine, Network, Pace};
-use crate::process::{Process, free_port};
-use crate::{poll, scenes};
+use crate::scenes;
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
@@ -21,11 +21,11 @@ async fn one_task_is_one_trace() {
     let machine = network.machine("traced").await;
     let agent = traced_agent(&network, &machine, &collector.url).await;
     let job = network.submit(&scene, &["--frames", "1-2", "--frames-per-task", "2"]).await;
-    network.completed(job, 120).await;
+    network.completed(job).await;
     let row = network.attempts().await.remove(0);
     let trace_id = trace_of(row.task_id);
 
-    agent.says("task completed", 20).await;
+    agent.says("task completed").await;
     let agent_log = agent.log();
     assert_eq!(agent.terminate().await, Some(0));
     let registry = network.registry();
@@ -102,17 +102,14 @@ async fn a_trace_goes_on_after_both_sides_were_killed() {
     let machine = network.machine("killed").await;
     let agent = traced_agent(&network, &machine, &collector.url).await;
     network.submit(&scene, &["--frames", "1-9", "--frames-per-task", "9"]).await;
-    agent.says("task taken", 60).await;
+    agent.says("task taken").await;
     agent.kill().await;
     let trace_id = trace_of(network.attempts().await.remove(0).task_id);
-    poll::until_true("the first lease is told", 30, async || {
-        collector.trace(&trace_id).has("task leased", 1)
-    })
-    .await;
+    until_true("the first lease is told", async || collector.trace(&trace_id).has("task leased", 1)).await;
     network.registry().kill().await;
     network.start_registry().await;
     let agent = traced_agent(&network, &machine, &collector.url).await;
-    poll::until_true("the second lease is told", 60, async || {
+    until_true("the second lease is told", async || {
         collector.trace(&trace_id).has("task released", 1) && collector.trace(&trace_id).has("task leased", 2)
     })
     .await;
@@ -139,9 +136,9 @@ async fn collectors_that_are_away_disturb_nothing() {
     let mut network = Network::start_with(Pace::QUICK, &["--otlp-endpoint", &silent.0]).await;
     let machine = network.machine("untraced").await;
     let agent = traced_agent(&network, &machine, &format!("http://127.0.0.1:{}", free_port())).await;
-    agent.says("traces cannot be sent", 30).await;
+    agent.says("traces cannot be sent").await;
     let job = network.submit(&scene, &["--frames", "1-2"]).await;
-    network.completed(job, 120).await;
+    network.completed(job).await;
     network.paid_frames(2).await;
     let log = agent.log();
     assert_eq!(log.matches("traces cannot be sent").count(), 1, "{log}");
@@ -158,11 +155,11 @@ async fn without_a_collector_the_log_still_names_the_trace() {
     let network = Network::start(Pace::QUICK).await;
     let machine = network.machine("plain").await;
     let agent = network.agent(&machine, &["--log-format", "json"]);
-    agent.says("ready to render", 40).await;
+    agent.says("ready to render").await;
     let job = network.submit(&scene, &["--frames", "1"]).await;
-    network.completed(job, 120).await;
+    network.completed(job).await;
     let trace_id = trace_of(network.attempts().await.remove(0).task_id);
-    agent.says("task completed", 20).await;
+    agent.says("task completed").await;
     let log = agent.log();
     for said in ["task taken", "task completed"] {
         assert_eq!(line(&log, said)["trace_id"], trace_id, "{log}");
@@ -177,8 +174,8 @@ async fn traced_agent(network: &Network, machine: &Machine, collector: &str) -> 
     // A proxy of the environment must not come between programs of one machine.
     command.env_remove("NO_PROXY").env_remove("no_proxy").env("http_proxy", "http://127.0.0.1:9");
     let agent = Process::start("agent", network.folder(), command);
-    network.worker_is(machine.id, WorkerStatus::Idle, 40).await;
-    agent.says("ready to render", 40).await;
+    network.worker_is(machine.id, WorkerStatus::Idle).await;
+    agent.says("ready to render").await;
     agent
 }
 

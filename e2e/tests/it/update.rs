@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pictor_agent::update::TARGET;
+use pictor_processes::{Process, built, command, installed, repository, run, until_true};
 use pictor_protocol::AttemptStatus;
 
 use crate::network::{Network, Pace};
-use crate::process::{Process, built, command, installed, repository, run};
-use crate::{poll, scenes};
+use crate::scenes;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -29,20 +29,20 @@ async fn a_release_is_taken_between_two_tasks() {
     put_program(&program, &built("pictor-agent")).await;
 
     let agent = Process::start("agent", network.folder(), machine.command_of(&program, "run", &[]));
-    agent.says("ready to render", 30).await;
+    agent.says("ready to render").await;
     let job = network.submit(&scene, &["--frames", "1-2"]).await;
-    poll::until_true("a frame is rendered", 60, async || network.job(job).await.tasks_running > 0).await;
+    until_true("a frame is rendered", async || network.job(job).await.tasks_running > 0).await;
     let newer = release(folder.path(), &releases).await;
-    let asked = run(machine.command_of(&program, "update", &[]), 60).await.succeeded();
+    let asked = run(machine.command_of(&program, "update", &[])).await.succeeded();
     assert!(asked.contains("lies ready") && asked.contains("Faster clouds."), "{asked}");
     let is_waiting = network.job(job).await.tasks_completed < 2;
 
-    poll::until_true("the newer version reports", 90, async || {
+    until_true("the newer version reports", async || {
         assert!(agent.exit_status().is_none(), "it becomes the new version in the same process");
         network.worker(machine.id).await.agent_version.as_ref() == Some(&newer)
     })
     .await;
-    network.completed(job, 90).await;
+    network.completed(job).await;
     network.paid_frames(2).await;
     assert!(is_waiting, "the job was over before the update was asked for");
     let statuses: Vec<_> = network.attempts().await.into_iter().map(|attempt| attempt.status).collect();
@@ -50,11 +50,10 @@ async fn a_release_is_taken_between_two_tasks() {
         .iter()
         .filter(|status| !matches!(status, AttemptStatus::Completed | AttemptStatus::Released));
     assert_eq!(lost.count(), 0, "no frame was lost: {statuses:?}");
-    poll::until_true("it is installed", 30, async || folder.path().join("pictor-agent.previous").exists())
-        .await;
-    let version = run(command(&program, ["--version"]), 10).await.succeeded();
+    until_true("it is installed", async || folder.path().join("pictor-agent.previous").exists()).await;
+    let version = run(command(&program, ["--version"])).await.succeeded();
     assert!(version.contains(&newer), "{version}");
-    let check = run(machine.command_of(&program, "update", &["--check"]), 30).await.succeeded();
+    let check = run(machine.command_of(&program, "update", &["--check"])).await.succeeded();
     assert!(check.contains("there is nothing newer"), "{check}");
     assert_eq!(agent.terminate().await, Some(0));
 }
@@ -64,7 +63,7 @@ async fn make_key(folder: &Path) -> String {
     let (public, secret) = (folder.join("release.pub"), folder.join("release.key"));
     let mut make = command(&installed("minisign"), ["-G", "-W", "-p"]);
     make.arg(&public).arg("-s").arg(&secret);
-    run(make, 20).await.succeeded();
+    run(make).await.succeeded();
     let text = fs::read_to_string(public).expect("a public key");
     text.lines().last().expect("its last line").to_owned()
 }
@@ -73,7 +72,7 @@ async fn make_key(folder: &Path) -> String {
 async fn put_program(to: &Path, from: &Path) {
     let mut install = command(&installed("install"), ["-m", "755"]);
     install.arg(from).arg(to);
-    run(install, 30).await.succeeded();
+    run(install).await.succeeded();
 }
 
 /// Makes a release as an operator does, of this very program with a later number of the same length in it.
@@ -92,14 +91,14 @@ async fn release(folder: &Path, releases: &Path) -> String {
     let mut make = command(&script, [&newer, "--notes", "Faster clouds.", "--key"]);
     make.arg(folder.join("release.key")).arg("--out").arg(releases);
     make.arg("--binary").arg(format!("{TARGET}={}", program.display()));
-    let said = run(make, 60).await.succeeded();
+    let said = run(make).await.succeeded();
     assert!(said.contains(&format!("Version {newer} lies in")), "{said}");
 
     let wrong = {
         let mut make = command(&script, ["7.7.7", "--key"]);
         make.arg(folder.join("release.key")).arg("--out").arg(folder.join("wrong"));
         make.arg("--binary").arg(format!("{TARGET}={}", program.display()));
-        run(make, 60).await
+        run(make).await
     };
     wrong.failed(1, &["is no version 7.7.7"]);
     assert!(!folder.join("wrong").exists());

@@ -11,6 +11,7 @@ mod audit;
 mod check;
 mod earnings;
 mod enrolment;
+mod example;
 mod frames;
 mod history;
 mod ids;

@@ -149,13 +149,12 @@ mod tests {
     use crate::ledger::store::earned;
 
     fn report(machine: &str, boot: &str) -> HeartbeatRequest {
-        serde_json::from_value(serde_json::json!({
-            "machine_id": machine, "boot_id": boot, "hostname": format!("host-{machine}"), "agent_version": "1",
-            "os": "Debian 12", "local_ip": null, "metrics_listen": "127.0.0.1:9850", "accepts_tasks": true,
-            "refusal": null, "stopping": false, "blender": [], "cpu": null, "memory_total_bytes": null,
-            "memory_used_bytes": null, "gpus": [], "slots": [], "attempts": [],
-        }))
-        .unwrap()
+        HeartbeatRequest {
+            machine_id: machine.to_owned(),
+            boot_id: boot.to_owned(),
+            hostname: format!("host-{machine}"),
+            ..HeartbeatRequest::example()
+        }
     }
 
     fn beat(second: i64, report: HeartbeatRequest) -> Beat {

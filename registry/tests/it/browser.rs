@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
 
+use pictor_processes::PATIENCE;
 use reqwest::header::{ACCEPT, COOKIE, LOCATION, SET_COOKIE, USER_AGENT};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
@@ -64,12 +64,8 @@ impl Shown {
 
 impl Browser {
     pub(crate) fn of(registry: &Registry) -> Browser {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(Duration::from_secs(30))
-            .build()
-            .unwrap();
+        let client =
+            reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(PATIENCE).build().unwrap();
         Browser { base: registry.url(""), client, cookies: Mutex::default() }
     }
 

@@ -8,6 +8,7 @@ use pictor_registry::clock::Clock;
 use pictor_registry::db::Db;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 use tempfile::TempDir;
+use tokio::task::{LocalSet, spawn_local};
 
 /// Where a test keeps what it keeps: a folder, and a database which may lie in it.
 #[derive(Clone)]
@@ -46,7 +47,7 @@ pub(crate) async fn on_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Place) -
     test(Place { database, folder: Arc::new(folder) }).await;
 }
 
-pub(crate) async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Place) -> F) {
+pub(crate) async fn on_postgres<F: Future<Output = ()> + 'static>(test: impl FnOnce(Place) -> F) {
     let server = std::env::var("PICTOR_TEST_POSTGRES").expect(
         "PICTOR_TEST_POSTGRES is not set (postgres://USER@HOST:PORT/DATABASE of a PostgreSQL 15 for tests): \
          scripts/test starts one and sets it",
@@ -59,7 +60,8 @@ pub(crate) async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: i
     url.set_path(&name);
     let place = Place { database: url.into(), folder: Arc::new(tempfile::tempdir().unwrap()) };
     // A task of its own, so that the database is dropped when the test panics as well.
-    let ended = tokio::spawn(test(place)).await;
+    let here = LocalSet::new();
+    let ended = here.run_until(async { spawn_local(test(place)).await }).await;
     admin.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.unwrap();
     if let Err(panicked) = ended {
         std::panic::resume_unwind(panicked.into_panic());

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
+use pictor_processes::until;
 use pictor_protocol::UnixMillis;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::database::Place;
-use crate::registry::{Account, Registry, text, until};
+use crate::registry::{Account, Registry, text};
 
 on_both_databases!(
     figures_and_their_series_agree,

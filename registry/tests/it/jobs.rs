@@ -1,10 +1,11 @@
 //! Submitting work: what is refused, what is set aside, what comes back.
 
+use pictor_processes::until;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::database::Place;
-use crate::registry::{Registry, blend, until};
+use crate::registry::{Registry, blend};
 
 on_both_databases!(
     a_job_sets_its_cost_aside,

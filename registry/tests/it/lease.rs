@@ -1,10 +1,11 @@
 //! The way of one task through leases, frames and ends: rendered once, paid once, whatever goes wrong.
 
+use pictor_processes::until;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::database::Place;
-use crate::registry::{Account, PAST_LEASE_SECONDS, Registry, Worker, blend, png, text, until};
+use crate::registry::{Account, PAST_LEASE_SECONDS, Registry, Worker, blend, png, text};
 
 on_both_databases!(
     a_job_is_rendered_and_paid,

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use pictor_family::Family;
+use pictor_processes::until;
 use pictor_protocol::UnixMillis;
 use pictor_registry::metrics::catalogue;
 
 use crate::database::Place;
-use crate::registry::{Registry, until};
+use crate::registry::Registry;
 
 on_both_databases!(the_network_is_counted_where_it_is_recorded, what_is_shown_is_what_the_catalogue_says,);
 

@@ -1,5 +1,6 @@
 //! The page of one worker: what it shows, to whom, and what its forms do.
 
+use pictor_processes::SOON;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Shown};
@@ -121,8 +122,12 @@ async fn a_heartbeat_reaches_an_open_page(place: Place) {
     assert!(first.contains("monitor-slots") && first.contains("monitor-facts"), "{first}");
     let beaten = std::time::Instant::now();
     worker.heartbeat_with(&[], machine()).await.ok();
-    let next = String::from_utf8(live.chunk().await.unwrap().unwrap().to_vec()).unwrap();
-    assert!(next.contains("187 W") && beaten.elapsed().as_secs_f64() < 2.0, "{:?} {next}", beaten.elapsed());
+    let mut said = String::new();
+    while !said.contains("187 W") {
+        said += &String::from_utf8_lossy(&live.chunk().await.unwrap().expect(&said));
+    }
+    // A second, on a machine that does nothing else.
+    assert!(beaten.elapsed() < SOON, "{:?} {said}", beaten.elapsed());
     drop(live);
     registry.stop().await;
 }

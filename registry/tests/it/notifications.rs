@@ -4,6 +4,7 @@ mod smtp;
 mod web;
 
 use hmac::{Hmac, KeyInit, Mac};
+use pictor_processes::until;
 use pictor_protocol::{Micros, QuietHours, UnixMillis};
 use pictor_registry::notifications::{self, Announcement};
 use reqwest::Method;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::database::Place;
-use crate::registry::{Account, Registry, all, text, until};
+use crate::registry::{Account, Registry, all, text};
 use smtp::Smtp;
 use web::{Call, Web};
 

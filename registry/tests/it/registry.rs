@@ -1,14 +1,14 @@
 //! A registry served on a port of its own, over a database of its own, and what speaks to it.
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
+use pictor_processes::{PATIENCE, until};
+use pictor_protocol::HeartbeatRequest;
 use pictor_registry::clock::Clock;
 use pictor_registry::config::Settings;
 use reqwest::multipart::{Form, Part};
@@ -112,7 +112,7 @@ impl Registry {
         let shutdown = CancellationToken::new();
         let served =
             tokio::spawn(pictor_registry::serve(settings, clock.clone(), listener, shutdown.clone()));
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         let registry = Registry { clock, place, address, client, shutdown, served };
         until("the registry is ready", async || {
             assert!(!registry.served.is_finished(), "serve ended early");
@@ -288,16 +288,11 @@ impl Worker<'_> {
             .map(|id| json!({"attempt_id": id, "progress_ratio": 0.5, "elapsed_seconds": 1.0, "remaining_seconds": 1.0}))
             .collect();
         let status = if attempts.is_empty() { "idle" } else { "busy" };
-        let mut body = json!({
-            "machine_id": self.machine, "boot_id": "boot", "hostname": "host", "agent_version": "0.1.0",
-            "os": "Debian 12", "local_ip": null, "metrics_listen": "127.0.0.1:9850", "accepts_tasks": true,
-            "refusal": null, "stopping": false,
-            "blender": [{"version": "3.4.1", "path": "/usr/bin/blender"}],
-            "cpu": {"name": "CPU", "cores": 2, "utilization_ratio": 0.1, "temperature_celsius": null},
-            "memory_total_bytes": 8_000_000_000_u64, "memory_used_bytes": 1_000_000_000_u64, "gpus": [],
-            "slots": [{"slot": 0, "gpu_uuid": null, "status": status, "attempt_id": attempts.first()}],
-            "attempts": reports,
-        });
+        let mut body = serde_json::to_value(HeartbeatRequest::example()).unwrap();
+        body["machine_id"] = json!(self.machine);
+        body["slots"][0]["status"] = json!(status);
+        body["slots"][0]["attempt_id"] = json!(attempts.first());
+        body["attempts"] = json!(reports);
         body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         self.registry.post(&self.token, "/v1/agent/heartbeat", body).await
     }
@@ -393,20 +388,6 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
 
 fn form(settings: &Value) -> Form {
     Form::new().part("settings", Part::text(settings.to_string()).mime_str("application/json").unwrap())
-}
-
-/// Asks until there is something, for at most 20 s.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let asked = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        loop {
-            ticks.tick().await;
-            if let Some(found) = ask().await {
-                return found;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {

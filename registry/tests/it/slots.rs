@@ -1,10 +1,11 @@
 //! One worker's slots: what is wanted of each, and why one is idle.
 
+use pictor_processes::until;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::database::Place;
-use crate::registry::{Account, Answer, PAST_LEASE_SECONDS, Registry, Worker, text, until};
+use crate::registry::{Account, Answer, PAST_LEASE_SECONDS, Registry, Worker, text};
 
 on_both_databases!(
     a_paused_slot_is_given_nothing_and_says_who_holds_it,

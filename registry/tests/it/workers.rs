@@ -1,10 +1,11 @@
 //! Setting a worker up: its name, its config file and the tokens in it, its heartbeats, its end.
 
+use pictor_processes::until;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::database::Place;
-use crate::registry::{PAST_LEASE_SECONDS, Registry, text, until};
+use crate::registry::{PAST_LEASE_SECONDS, Registry, text};
 
 on_both_databases!(
     a_worker_is_made_and_comes_online,

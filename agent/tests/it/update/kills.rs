@@ -1,6 +1,6 @@
 //! Killed at any step of an update, a machine has an agent that starts.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 
 use serde_json::json;
 use tokio::task::{JoinSet, LocalSet};
@@ -127,20 +127,40 @@ async fn killed_while_it_updates_it_starts_and_updates() {
     machine.runs(&newer).await;
 }
 
+type IsSo = fn(&Machine) -> bool;
+
+/// What can be seen of an update, in the order of things.
+const STEPS: [(&str, IsSo); 8] = [
+    ("its data", |machine| machine.path("data").exists()),
+    ("a file for the download", |machine| machine.path("data/update/download").exists()),
+    ("some of the download", |machine| {
+        fs::metadata(machine.path("data/update/download")).is_ok_and(|file| file.len() > 0)
+    }),
+    ("the program in its place", |machine| machine.neighbour("next").exists()),
+    ("a release that waits for its trial", |machine| machine.state()["stage"] == "ready"),
+    ("its trial", |machine| machine.state()["stage"] == "trial"),
+    ("the version before", |machine| machine.neighbour("previous").exists()),
+    ("an agent that runs again", |machine| machine.path("data/app.json").exists()),
+];
+
+/// The newer version is at work, or given up after the second trial that was cut short.
+fn is_over(machine: &Machine, newer: &str) -> bool {
+    let beats = machine.registry.books().beats.last().is_some_and(|beat| beat.agent_version == newer);
+    machine.state()["stage"] == "none" && (beats || machine.state()["given_up"][0].is_object())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_without_warning_again_and_again_it_always_starts() {
     let (mut machine, newer) = (Machine::new().await, later("8"));
     machine.publish(&Release::new(&newer, program(&newer)));
     machine.start();
-    // Later each time, so that each step of an update is met by one of them.
-    let mut wait = Duration::from_millis(40);
-    while wait < Duration::from_secs(3) {
-        tokio::time::sleep(wait).await;
+    for (what, is_so) in STEPS {
+        // Some steps are over before anybody looks: then the end of it all will do.
+        machine.until(what, |machine| (is_so(machine) || is_over(machine, &newer)).then_some(())).await;
         machine.kill();
         let version = machine.installed_version();
         assert!(version == VERSION || version == newer, "{version}");
         machine.start();
-        wait = wait.mul_f64(1.25);
     }
     // Killed in two trials, a version is given up; either way an agent is at work.
     machine.registry.books().beats.clear();

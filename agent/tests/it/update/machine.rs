@@ -10,7 +10,6 @@ use std::{
     path::{Path as FilePath, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Mutex,
-    time::Duration,
 };
 
 use axum::{
@@ -21,13 +20,14 @@ use axum::{
 };
 use jiff::{Timestamp, ToSpan};
 use pictor_agent::update::TARGET;
+use pictor_processes::until;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    agent::{PATIENCE, PROGRAM, client, config_text, wait_within},
+    agent::{PROGRAM, client, config_text},
     registry::{Registry, Shared},
 };
 
@@ -257,18 +257,9 @@ impl Machine {
     }
 
     /// Waits for it, starting the agent again whenever it ends.
-    pub(crate) async fn until<T>(&mut self, what: &str, found: impl FnMut(&Machine) -> Option<T>) -> T {
-        self.until_within(PATIENCE, what, found).await
-    }
-
-    pub(crate) async fn until_within<T>(
-        &mut self,
-        patience: Duration,
-        what: &str,
-        mut found: impl FnMut(&Machine) -> Option<T>,
-    ) -> T {
+    pub(crate) async fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Machine) -> Option<T>) -> T {
         let this = self;
-        wait_within(patience, what, async || {
+        until(what, async || {
             if let Some(child) = &mut this.child
                 && child.try_wait().unwrap().is_some()
             {
@@ -309,7 +300,7 @@ impl Machine {
     /// A page that was opened with this key still is, once the agent that is last in a row of versions listens.
     pub(crate) async fn still_opens_with(&self, key: &str) {
         let ask = async || self.ask(key, Method::GET, "/settings").await.ok();
-        assert_eq!(wait_within(PATIENCE, "an answer", ask).await.status(), StatusCode::OK);
+        assert_eq!(until("an answer", ask).await.status(), StatusCode::OK);
     }
 
     pub(crate) async fn says(&mut self, text: &str) {

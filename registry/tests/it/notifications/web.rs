@@ -8,10 +8,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
+use pictor_processes::until;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-
-use crate::registry::until;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Call {

@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
+use pictor_processes::until;
 use tempfile::TempDir;
 
-use crate::registry::{Answer, answer, until};
+use crate::registry::{Answer, answer};
 
 /// The samples end here, long enough ago to be blocks; the clock's hour does not matter to queries at a given time.
 pub(super) const END_SECONDS: i64 = 1_795_000_000;

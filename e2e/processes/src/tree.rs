@@ -5,13 +5,13 @@ use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::poll;
+use crate::poll::{SOON, within};
 
 /// A process that was seen once. Its start time tells it from a later one with the same number.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    pub(crate) pid: i32,
-    pub(crate) program: String,
+pub struct Seen {
+    pub pid: i32,
+    pub program: String,
     parent: i32,
     started: String,
 }
@@ -33,15 +33,15 @@ impl Seen {
         })
     }
 
-    pub(crate) fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         Seen::read(self.pid).is_some_and(|now| now.started == self.started)
     }
 
-    pub(crate) fn is_blender(&self) -> bool {
+    pub fn is_blender(&self) -> bool {
         self.program.starts_with("blender")
     }
 
-    pub(crate) fn kill(self) {
+    pub fn kill(self) {
         if self.is_running()
             && let Some(pid) = Pid::from_raw(self.pid)
         {
@@ -51,7 +51,7 @@ impl Seen {
     }
 }
 
-pub(crate) fn descendants(of: i32) -> Vec<Seen> {
+pub fn descendants(of: i32) -> Vec<Seen> {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut others: Vec<Seen> = pids.filter_map(Seen::read).collect();
@@ -69,8 +69,8 @@ pub(crate) fn descendants(of: i32) -> Vec<Seen> {
     }
 }
 
-/// Waits until none of these runs any more.
-pub(crate) async fn all_gone(seen: &[Seen], seconds: u64) {
-    poll::until_true(&format!("none of {seen:?} runs"), seconds, async || !seen.iter().any(Seen::is_running))
-        .await;
+/// None of these runs any more, and soon: what was left to itself would end by itself, too.
+pub async fn all_gone(seen: &[Seen]) {
+    let none_runs = async || (!seen.iter().any(Seen::is_running)).then_some(());
+    within(SOON, &format!("none of {seen:?} runs"), none_runs).await;
 }

@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::poll;
-use crate::process_tree::{Seen, descendants};
+use crate::poll::{self, PATIENCE};
+use crate::tree::{Seen, descendants};
 
 /// How long a process may take to end by itself when its test is over.
 const GRACE: Duration = Duration::from_secs(5);
 const LOG_TAIL_LINES: usize = 40;
 
 /// One of this workspace's programs, built beside the test.
-pub(crate) fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let test = env::current_exe().expect("the test's own path");
     let path = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name);
     assert!(path.is_file(), "{} is not built: run scripts/test", path.display());
@@ -31,7 +31,7 @@ pub(crate) fn built(name: &str) -> PathBuf {
 }
 
 /// A program of the system.
-pub(crate) fn installed(name: &str) -> PathBuf {
+pub fn installed(name: &str) -> PathBuf {
     let folders = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| {
@@ -40,7 +40,7 @@ pub(crate) fn installed(name: &str) -> PathBuf {
 }
 
 /// A command in a group of its own that hears no settings of whoever runs the tests, and dies with them.
-pub(crate) fn command<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>) -> Command {
+pub fn command<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).process_group(0).stdin(Stdio::null());
     let is_setting = |name: &str| name.starts_with("PICTOR_") || name.starts_with("OTEL_");
@@ -53,22 +53,22 @@ pub(crate) fn command<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<I
 
 /// How a program that ran to its end went.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Outcome {
     #[track_caller]
-    pub(crate) fn succeeded(self) -> String {
+    pub fn succeeded(self) -> String {
         assert_eq!(self.code, Some(0), "{self:#?}");
         self.stdout
     }
 
     /// It failed with this code, and said so in one message that has all these words and no backtrace.
     #[track_caller]
-    pub(crate) fn failed(&self, code: i32, words: &[&str]) {
+    pub fn failed(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
         let said = format!("{}{}", self.stdout, self.stderr).to_lowercase();
         for word in words {
@@ -79,12 +79,12 @@ impl Outcome {
     }
 }
 
-/// Runs a command to its end, at most `seconds`.
-pub(crate) async fn run(command: Command, seconds: u64) -> Outcome {
+/// Runs a command to its end.
+pub async fn run(command: Command) -> Outcome {
     let shown = format!("{command:?}");
     let output = tokio::process::Command::from(command).kill_on_drop(true).output();
-    let output = tokio::time::timeout(Duration::from_secs(seconds), output).await;
-    let output = output.unwrap_or_else(|_| panic!("still runs after {seconds} s: {shown}"));
+    let output = tokio::time::timeout(PATIENCE, output).await;
+    let output = output.unwrap_or_else(|_| panic!("still runs after {} s: {shown}", PATIENCE.as_secs()));
     let output = output.unwrap_or_else(|error| panic!("{shown}: {error}"));
     Outcome {
         code: output.status.code(),
@@ -93,22 +93,21 @@ pub(crate) async fn run(command: Command, seconds: u64) -> Outcome {
     }
 }
 
-/// A port of 127.0.0.1 that is free, and that no other test of this run is given.
-pub(crate) fn free_port() -> u16 {
+/// A port of 127.0.0.1 that is free, and that nobody is given before it is used: no other test of this run, and none of
+/// those that the system gives to connections and to whoever asks for any.
+pub fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("its address").port();
-        if given.insert(port) {
-            return port;
-        }
-    }
+    // Other runs begin elsewhere.
+    let mut ports = (20_000..32_000_u16).cycle().skip(std::process::id() as usize % 12_000);
+    ports
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && given.insert(*port))
+        .expect("a free port")
 }
 
 /// A server that runs beside the test.
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     pid: Pid,
     log: PathBuf,
@@ -117,7 +116,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts it, with what it prints appended to `FOLDER/NAME.log`.
-    pub(crate) fn start(name: &str, folder: &Path, mut command: Command) -> Process {
+    pub fn start(name: &str, folder: &Path, mut command: Command) -> Process {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).expect("a log file");
         command.stdout(file.try_clone().expect("the log again")).stderr(file);
@@ -133,32 +132,36 @@ impl Process {
         Process { name: name.to_owned(), pid, log, ended }
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+    /// How it ended, if it has.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
         *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn log(&self) -> String {
+    /// What it has printed so far.
+    pub fn log(&self) -> String {
         let mut text = Vec::new();
         File::open(&self.log).and_then(|mut file| file.read_to_end(&mut text)).expect("a readable log");
         String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Waits until the log has this, whatever the case of its letters.
-    pub(crate) async fn says(&self, words: &str, seconds: u64) {
+    pub async fn says(&self, words: &str) {
         let words = words.to_lowercase();
-        poll::until_true(&format!("{} says '{words}'", self.name), seconds, async || {
+        poll::until_true(&format!("{} says '{words}'", self.name), async || {
             self.log().to_lowercase().contains(&words)
         })
         .await;
     }
 
-    pub(crate) async fn answers(&self, url: &str, seconds: u64) {
+    /// Waits until it answers with a success; fails at once when it ends.
+    pub async fn answers(&self, url: &str) {
         let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-        poll::until_true(&format!("{} answers at {url}", self.name), seconds, async || {
+        poll::until_true(&format!("{} answers at {url}", self.name), async || {
             assert!(self.exit_status().is_none(), "{} ended: {}", self.name, tail(&self.log()));
             client.get(url).send().await.is_ok_and(|response| response.status().is_success())
         })
@@ -166,27 +169,29 @@ impl Process {
     }
 
     /// What runs below it now.
-    pub(crate) fn descendants(&self) -> Vec<Seen> {
+    pub fn descendants(&self) -> Vec<Seen> {
         descendants(self.pid())
     }
 
     /// SIGTERM, and its exit code.
-    pub(crate) async fn terminate(self) -> Option<i32> {
+    pub async fn terminate(self) -> Option<i32> {
         self.signal(Signal::TERM);
-        self.end(20).await.code()
+        self.ended().await.code()
     }
 
     /// SIGKILL, as a power cut would.
-    pub(crate) async fn kill(self) {
+    pub async fn kill(self) {
         self.signal(Signal::KILL);
-        self.end(5).await;
+        self.ended().await;
     }
 
-    async fn end(&self, seconds: u64) -> ExitStatus {
-        poll::until(&format!("{} ends", self.name), seconds, async || self.exit_status()).await
+    /// Waits until it has ended, whoever asked it to.
+    pub async fn ended(&self) -> ExitStatus {
+        poll::until(&format!("{} ends", self.name), async || self.exit_status()).await
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Nothing if it has ended.
+    pub fn signal(&self, signal: Signal) {
         if self.exit_status().is_none() {
             kill_process(self.pid, signal).expect("a signal to our own process");
         }
@@ -223,6 +228,6 @@ fn tail(text: &str) -> String {
 }
 
 /// The repository.
-pub(crate) fn repository() -> PathBuf {
-    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).expect("the repository")
+pub fn repository() -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).expect("the repository")
 }
