@@ -127,6 +127,7 @@ impl Counters {
         for point in EtaPoint::ALL {
             counters.eta_errors.with_label_values(&[point.as_str()]);
         }
+        // Each start is cold, until a Blender is kept for a job's next task: the share of warm ones is drawn already.
         for kind in ["cold", "warm"] {
             counters.blender_starts.with_label_values(&[kind]);
         }

@@ -87,6 +87,7 @@ impl Db {
             _ => anyhow::bail!("'{url}' is not a database: write sqlite://registry.db or postgres://…"),
         };
         let pool = pool(dialect, &url, 8).await?;
+        // 0005 and 0007 are missing because no version ever had them; they stay unused, for numbers only go up.
         sqlx::migrate!("./migrations")
             .run(&pool)
             .await

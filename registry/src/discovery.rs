@@ -26,7 +26,8 @@ enum Via {
     /// At their own addresses, where those lie in the registry's `--scrape-networks`.
     #[default]
     Direct,
-    /// Through the registry.
+    /// Through the registry, which will keep what workers behind NAT send it: refused until then, so that a scrape
+    /// configuration that asks for it fails loudly and finds no empty list.
     Relay,
 }
 

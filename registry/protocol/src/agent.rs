@@ -88,7 +88,8 @@ pub struct HeartbeatResponse {
     pub leases: Vec<HeldLease>,
     pub heartbeat_seconds: u32,
     pub lease_seconds: u32,
-    /// How often to send the exposition text; null: not at all.
+    /// How often to send the exposition text; null: not at all. Null from every registry, until one relays the metrics of
+    /// workers that Prometheus cannot reach.
     pub relay_interval_seconds: Option<u32>,
     pub earned: Earned,
     /// A test render that its owner asked for, while slots of it are to be done.

@@ -72,7 +72,7 @@ pub struct Earnings {
     pub currency: String,
     /// Posted rewards in the range.
     pub earnings_micros: Micros,
-    /// Rewards that wait for an audit.
+    /// Rewards that wait for an audit: zero, until audits (`--audit on`, to come) hold some back.
     pub pending_micros: Micros,
     /// What the account holds now.
     pub balance_micros: Micros,

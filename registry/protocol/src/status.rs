@@ -125,7 +125,7 @@ words!(
         /// Leased, not yet rendering.
         Pending = "pending",
         Running = "running",
-        /// Held by a pause.
+        /// Held by a pause. None is yet: a pause gives its task back, until a Blender that stays loaded holds it for a while.
         Paused = "paused",
         Completed = "completed",
         Failed = "failed",
@@ -136,7 +136,8 @@ words!(
 );
 
 words!(
-    /// Where an attempt's reward stands. Rewards are posted with the completion until audits hold some back.
+    /// Where an attempt's reward stands. There is one word as long as each is posted with the completion: rewards that
+    /// wait for an audit (`--audit on`, to come) get the next.
     RewardStatus {
         Posted = "posted",
     }

@@ -46,7 +46,8 @@ impl fmt::Display for Book {
     }
 }
 
-/// Why money moves.
+/// Why money moves. The table's CHECK knows `correction` too, for it can grow no further word: an operator's, once the API
+/// takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferKind {
     Credit,
