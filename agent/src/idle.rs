@@ -208,7 +208,7 @@ impl Idle {
     fn holder(&self, slot: u32) -> String {
         let reported = self.slots.reported().into_iter().find(|reported| reported.slot == slot);
         let Some(reported) = reported else { return String::new() };
-        let reasons: Vec<String> = reported.reasons.into_iter().map(|reason| reason.code).collect();
+        let reasons: Vec<String> = reported.reasons.iter().map(ToString::to_string).collect();
         match reported.status {
             SlotStatus::Busy if reported.attempt_id.is_some() => "the slot has a task".to_owned(),
             SlotStatus::Paused => "the slot is paused".to_owned(),

@@ -10,7 +10,7 @@ use std::{
 
 use pictor_blender::Device;
 use pictor_protocol::{
-    AttemptId, Check, DesiredState, Lease, ReportedSlot, SlotDesired, SlotReason, SlotStatus,
+    AttemptId, Check, DesiredState, Lease, ReasonCode, ReportedSlot, SlotDesired, SlotReason, SlotStatus,
 };
 use tokio::sync::{Notify, watch};
 
@@ -18,9 +18,6 @@ pub use work::WorkView;
 
 use crate::eta::EtaPoint;
 use work::Work;
-
-/// Why a slot that renders a test scene takes no task, in words.
-const TESTING: &str = "a test render is under way";
 
 /// Why an attempt's render is to end early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -413,8 +410,7 @@ impl Slot {
             (None, DesiredState::Draining, _) | (None, DesiredState::Active, Some(_)) => SlotStatus::Draining,
             (None, DesiredState::Active, None) => SlotStatus::Idle,
         };
-        let of_hold =
-            |hold: &Hold| SlotReason::new(&format!("health {}: {}", hold.check.as_str(), hold.reason), None);
+        let of_hold = |hold: &Hold| SlotReason::found(hold.check, &hold.reason);
         ReportedSlot {
             slot: number,
             gpu_uuid: device.gpu_uuid().map(str::to_owned),
@@ -424,7 +420,7 @@ impl Slot {
                 .into_iter()
                 .chain(SlotReason::of_machine(state.here))
                 .chain(hold.map(of_hold))
-                .chain(is_testing.then(|| SlotReason::new(TESTING, None)))
+                .chain(is_testing.then_some(SlotReason::new(ReasonCode::TestRender)))
                 .collect(),
         }
     }
@@ -462,7 +458,7 @@ pub(crate) mod tests {
         assert!(slots.free().is_empty() && slots.take(&lease(1)).is_none());
         let reported = slots.reported();
         assert_eq!([reported[0].status, reported[1].status], [SlotStatus::Busy, SlotStatus::Draining]);
-        assert_eq!(reported[1].reasons[0].code, "health gpu_xid: Xid 79");
+        assert_eq!(reported[1].reasons, [SlotReason::found(Check::GpuXid, "Xid 79")]);
         slots.set_holds(vec![Some(lost.clone()), None]);
         assert_eq!(signal.stopped().await, Stop::Held(lost), "with its GPU gone it never would finish");
         slots.leave(0);
@@ -505,12 +501,12 @@ pub(crate) mod tests {
         assert!(slots.take(&lease(0)).is_none());
         let reported = slots.reported().remove(0);
         assert_eq!(reported.status, SlotStatus::Paused);
-        assert_eq!(reported.reasons, [SlotReason::new(SlotReason::PAUSED_HERE, None)]);
+        assert_eq!(reported.reasons, [SlotReason::new(ReasonCode::PausedHere)]);
         assert!(slots.set_desired(DesiredState::Draining, &[]));
         assert_eq!((slots.desired(), slots.desired_here()), (DesiredState::Paused, DesiredState::Paused));
         assert!(slots.set_desired_here(DesiredState::Active));
         let reported = slots.reported().remove(0);
-        assert_eq!(reported.reasons, [SlotReason::new(SlotReason::DRAINED_BY_CONSOLE, None)]);
+        assert_eq!(reported.reasons, [SlotReason::new(ReasonCode::DrainedByConsole)]);
     }
 
     #[tokio::test]
@@ -536,8 +532,8 @@ pub(crate) mod tests {
             .into_iter()
             .map(|slot| (slot.status, slot.reasons.into_iter().map(|reason| reason.code).collect::<Vec<_>>()))
             .collect();
-        assert_eq!(seen[0], (SlotStatus::Paused, vec![SlotReason::PAUSED_BY_CONSOLE.to_owned()]));
-        assert_eq!(seen[1], (SlotStatus::Draining, vec![SlotReason::DRAINED_BY_CONSOLE.to_owned()]));
+        assert_eq!(seen[0], (SlotStatus::Paused, vec![ReasonCode::PausedByConsole]));
+        assert_eq!(seen[1], (SlotStatus::Draining, vec![ReasonCode::DrainedByConsole]));
         assert_eq!(seen[2], (SlotStatus::Idle, vec![]));
         assert!(slots.set_desired(DesiredState::Active, &[]));
         assert_eq!(slots.free(), [0, 1, 2]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 use pictor_look::text;
 use pictor_measure::nvml::GpuSample;
-use pictor_protocol::{DesiredState, Earned, SlotReason, SlotStatus};
+use pictor_protocol::{DesiredState, Earned, ReasonCode, SlotReason, SlotStatus};
 use serde::{Deserialize, Serialize};
 
 use super::{App, history};
@@ -214,19 +214,20 @@ impl App {
 
 /// Why a slot does not run, for who sits at the machine.
 fn sentence(reason: &SlotReason) -> String {
-    match reason.code.as_str() {
-        SlotReason::PAUSED_BY_CONSOLE => "Paused in the console, where it can be resumed.".to_owned(),
-        SlotReason::DRAINED_BY_CONSOLE => {
+    match reason.code {
+        ReasonCode::PausedByConsole => "Paused in the console, where it can be resumed.".to_owned(),
+        ReasonCode::DrainedByConsole => {
             "Draining, from the console: it finishes its task and takes no other.".to_owned()
         }
-        SlotReason::PAUSED_HERE => "Paused on this machine.".to_owned(),
-        SlotReason::DRAINED_HERE => {
+        ReasonCode::PausedHere => "Paused on this machine.".to_owned(),
+        ReasonCode::DrainedHere => {
             "Draining, from this machine: it finishes its task and takes no other.".to_owned()
         }
-        words => {
-            let words = words
-                .strip_prefix("health ")
-                .map_or(words, |words| words.split_once(": ").map_or(words, |(_, found)| found));
+        ReasonCode::TestRenderWaits => "Kept for a test render, which begins when it is free.".to_owned(),
+        ReasonCode::TestRender => "A test render is under way.".to_owned(),
+        ReasonCode::Updating => "An update is about to be installed.".to_owned(),
+        _ => {
+            let words = reason.detail.clone().unwrap_or_else(|| reason.to_string());
             let mut letters = words.chars();
             let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
             format!("{first}{}.", letters.as_str())
@@ -298,13 +299,15 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use pictor_protocol::Check;
+
     use super::*;
 
     #[test]
     fn reasons_are_sentences() {
-        let said = |code: &str| sentence(&SlotReason::new(code, None));
-        assert_eq!(said("health gpus: GPU 0 is lost"), "GPU 0 is lost.");
-        assert_eq!(said("a test render is under way"), "A test render is under way.");
-        assert_eq!(said(SlotReason::PAUSED_HERE), "Paused on this machine.");
+        let said = |code| sentence(&SlotReason::new(code));
+        assert_eq!(sentence(&SlotReason::found(Check::Gpus, "GPU 0 is lost")), "GPU 0 is lost.");
+        assert_eq!(said(ReasonCode::TestRender), "A test render is under way.");
+        assert_eq!(said(ReasonCode::PausedHere), "Paused on this machine.");
     }
 }

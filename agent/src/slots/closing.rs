@@ -2,12 +2,9 @@
 
 use std::pin::pin;
 
-use pictor_protocol::{ReportedSlot, SlotReason, SlotStatus};
+use pictor_protocol::{ReasonCode, ReportedSlot, SlotReason, SlotStatus};
 
 use super::{SlotState, Slots};
-
-/// Why, in words.
-const UPDATING: &str = "an update is about to be installed";
 
 impl Slots {
     /// No slot takes a task from now on; those under way go on.
@@ -45,7 +42,7 @@ impl Slots {
 /// As a heartbeat reports a slot while all are closed.
 pub(super) fn reported(slot: ReportedSlot) -> ReportedSlot {
     let status = if slot.status == SlotStatus::Idle { SlotStatus::Draining } else { slot.status };
-    let reasons = slot.reasons.into_iter().chain([SlotReason::new(UPDATING, None)]).collect();
+    let reasons = slot.reasons.into_iter().chain([SlotReason::new(ReasonCode::Updating)]).collect();
     ReportedSlot { status, reasons, ..slot }
 }
 
@@ -53,7 +50,7 @@ pub(super) fn reported(slot: ReportedSlot) -> ReportedSlot {
 mod tests {
     use crate::slots::{Slots, tests::lease};
     use pictor_blender::Device;
-    use pictor_protocol::SlotStatus;
+    use pictor_protocol::{ReasonCode, SlotReason, SlotStatus};
 
     #[tokio::test]
     async fn closed_slots_finish_their_tasks_and_take_none() {
@@ -63,7 +60,7 @@ mod tests {
         assert!(slots.free().is_empty() && slots.take(&lease(1)).is_none());
         let reported = slots.reported();
         assert_eq!([reported[0].status, reported[1].status], [SlotStatus::Busy, SlotStatus::Draining]);
-        assert!(reported[1].reasons[0].code.contains("update"), "{reported:?}");
+        assert_eq!(reported[1].reasons, [SlotReason::new(ReasonCode::Updating)]);
         let ended = async {
             tokio::task::yield_now().await;
             slots.leave(0);

@@ -4,7 +4,7 @@ use std::fs;
 
 use fake_nvml::install::Fake;
 use pictor_processes::until;
-use pictor_protocol::{ReportedSlot, SlotStatus};
+use pictor_protocol::{Check, ReasonCode, ReportedSlot, SlotStatus};
 use tempfile::TempDir;
 
 use super::{
@@ -84,7 +84,9 @@ async fn a_fatal_xid_holds_its_slot_and_the_registry_hears_why() {
     .await;
     let held: Vec<_> = beat.slots.iter().filter(|slot| slot.status == SlotStatus::Draining).collect();
     assert!(held.len() == 1 && held[0].gpu_uuid.as_deref() == Some(uuid.as_str()), "{:?}", beat.slots);
-    assert!(held[0].reasons[0].code.contains("Xid 79"), "{:?}", held[0].reasons);
+    let reason = &held[0].reasons[0];
+    assert_eq!((reason.code, reason.check), (ReasonCode::Health, Some(Check::GpuXid)));
+    assert!(reason.detail.as_ref().is_some_and(|found| found.contains("Xid 79")), "{reason:?}");
     assert!(beat.health.iter().any(|finding| finding.check == "gpu_xid" && finding.advice.contains("reset")));
     let said = machine.doctor("gpu_xid", &[]);
     assert!(said["status"] == "fail" && said["found"].as_str().unwrap().contains("Xid 79"), "{said}");

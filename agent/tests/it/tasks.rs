@@ -7,7 +7,7 @@ use std::{
 };
 
 use pictor_processes::until;
-use pictor_protocol::{AttemptId, DesiredState, Lease, SlotDesired, SlotReason, SlotStatus};
+use pictor_protocol::{AttemptId, DesiredState, Lease, ReasonCode, SlotDesired, SlotReason, SlotStatus};
 
 use super::{
     agent::{Agent, client, config_text},
@@ -189,7 +189,7 @@ async fn a_slot_paused_in_the_console_stops_and_resumes() {
         let books = farm.registry.books();
         let slot = books.beats.last()?.slots.first()?.clone();
         let is_held = slot.status == SlotStatus::Paused
-            && slot.reasons == [SlotReason::new(SlotReason::PAUSED_BY_CONSOLE, None)];
+            && slot.reasons == [SlotReason::new(ReasonCode::PausedByConsole)];
         is_held.then_some(books.asks.len())
     };
     let asks = until("a heartbeat that says who holds the slot", held).await;

@@ -3,7 +3,7 @@
 use pictor_agent::{readiness::Tools, test_render};
 use pictor_blender::{Device, Limits, Mode, Places, Sandbox, detect, sandbox::Settings};
 use pictor_processes::until;
-use pictor_protocol::{TestRenderId, TestRenderStatus, WantedTestRender};
+use pictor_protocol::{ReasonCode, TestRenderId, TestRenderStatus, WantedTestRender};
 
 use super::{
     agent::{Agent, config_text},
@@ -48,7 +48,7 @@ async fn a_wanted_test_render_is_rendered_once_and_sent() {
     assert!(report.seconds.is_some_and(|seconds| seconds > 0.0), "{report:?}");
     assert!(report.device.is_some() && report.peak_memory_bytes.is_some(), "{report:?}");
     let busy = registry.books().beats.iter().flat_map(|beat| &beat.slots).any(|slot| {
-        slot.attempt_id.is_none() && slot.reasons.iter().any(|reason| reason.code.contains("test render"))
+        slot.attempt_id.is_none() && slot.reasons.iter().any(|reason| reason.code == ReasonCode::TestRender)
     });
     assert!(busy, "no heartbeat told of it");
     {

@@ -70,7 +70,7 @@ SLOTS = [
   "Slot": .slot,
   "GPU": (if .gpu_uuid == null then "CPU" else ([$cards[] | select(.uuid == $card) | .name] | first) end),
   "Status": .status,
-  "Why": (.reasons | map(.code | gsub("_"; " ")) | join(", ")),
+  "Why": (.reasons | map(.detail // (.code | gsub("_"; " "))) | join(", ")),
   "Job": .job_id,
   "Task": .task_id,
   "Progress": .progress_ratio,

@@ -62,7 +62,7 @@ pub struct ReportedSlot {
     pub status: SlotStatus,
     pub attempt_id: Option<AttemptId>,
     /// Why it takes no task, where its agent keeps it from that.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::reason::of_any_release")]
     pub reasons: Vec<SlotReason>,
 }
 

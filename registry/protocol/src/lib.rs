@@ -24,6 +24,7 @@ mod network;
 mod notification;
 mod payout;
 mod problem;
+mod reason;
 mod slot;
 mod status;
 mod test_render;
@@ -58,7 +59,8 @@ pub use notification::{
 };
 pub use payout::{NewPayout, PatchPayout, Payout};
 pub use problem::Problem;
-pub use slot::{Slot, SlotDesired, SlotReason};
+pub use reason::{ReasonCode, SlotReason};
+pub use slot::{Slot, SlotDesired};
 pub use status::{
     AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, PayoutStatus, RewardStatus,
     Role, Scope, SlotStatus, TaskStatus, UnknownWord, WorkerStatus,

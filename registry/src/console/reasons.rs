@@ -4,42 +4,44 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 use pictor_look::text;
-use pictor_protocol::{Check, SlotReason, SlotStatus};
+use pictor_protocol::{Check, ReasonCode, SlotReason, SlotStatus};
 
 /// One reason of a slot with this status as a sentence.
 pub(super) fn sentence(reason: &SlotReason, status: SlotStatus) -> String {
     let is_busy = status == SlotStatus::Busy;
     let count = i64::try_from(reason.count.unwrap_or(0)).unwrap_or(i64::MAX);
     let waiting = text::count(count, "task waits", "tasks wait");
-    match reason.code.as_str() {
-        SlotReason::QUEUE_EMPTY => "Ready: no task waits in the network at present.".to_owned(),
-        SlotReason::FAILED_HERE => format!(
+    match reason.code {
+        ReasonCode::QueueEmpty => "Ready: no task waits in the network at present.".to_owned(),
+        ReasonCode::FailedHere => format!(
             "{waiting}, but none for this worker now: it failed each of them, so that others are asked first."
         ),
-        SlotReason::ABOUT_TO_START => format!("{waiting}: it gets one when it next asks, within seconds."),
-        SlotReason::PAUSED_BY_CONSOLE if is_busy => {
+        ReasonCode::AboutToStart => format!("{waiting}: it gets one when it next asks, within seconds."),
+        ReasonCode::PausedByConsole if is_busy => {
             "Pausing, from the console: it stops with its next heartbeat.".to_owned()
         }
-        SlotReason::PAUSED_BY_CONSOLE => "Paused from the console.".to_owned(),
-        SlotReason::DRAINED_BY_CONSOLE if is_busy => {
+        ReasonCode::PausedByConsole => "Paused from the console.".to_owned(),
+        ReasonCode::DrainedByConsole if is_busy => {
             "Draining, from the console: it finishes its task and takes no other.".to_owned()
         }
-        SlotReason::DRAINED_BY_CONSOLE => "Drained from the console: it takes no tasks.".to_owned(),
-        SlotReason::PAUSED_HERE => {
+        ReasonCode::DrainedByConsole => "Drained from the console: it takes no tasks.".to_owned(),
+        ReasonCode::PausedHere => {
             "Paused on the machine, where it can be resumed: in its worker app.".to_owned()
         }
-        SlotReason::DRAINED_HERE if is_busy => {
+        ReasonCode::DrainedHere if is_busy => {
             "Draining, from the machine's worker app: it finishes its task and takes no other.".to_owned()
         }
-        SlotReason::DRAINED_HERE => {
+        ReasonCode::DrainedHere => {
             "Drained on the machine, where it can be resumed: in its worker app.".to_owned()
         }
-        SlotReason::ABOUT_TO_RESUME => "Resumes with its next heartbeat.".to_owned(),
+        ReasonCode::AboutToResume => "Resumes with its next heartbeat.".to_owned(),
+        ReasonCode::TestRenderWaits => "Kept for a test render, which begins when it is free.".to_owned(),
+        ReasonCode::TestRender => "A test render is under way.".to_owned(),
+        ReasonCode::Updating => "An update is about to be installed.".to_owned(),
         // The agent's own words.
-        words => match words.strip_prefix("health ").and_then(|words| words.split_once(": ")) {
-            Some((check, found)) => format!("{}: {found}.", check_title(check)),
-            None => format!("{}.", capitalised(words.trim_end_matches('.'))),
-        },
+        ReasonCode::Health | ReasonCode::Refused | ReasonCode::Unknown => {
+            format!("{}.", capitalised(reason.to_string().trim_end_matches('.')))
+        }
     }
 }
 
@@ -85,20 +87,22 @@ impl HtmlSafe for Words {}
 
 #[cfg(test)]
 mod tests {
-    use pictor_protocol::{SlotReason, SlotStatus};
+    use pictor_protocol::{Check, ReasonCode, SlotReason, SlotStatus};
 
     use super::{sentence, words};
 
     #[test]
     fn every_reason_is_a_sentence() {
-        for (code, count, says) in [
-            (SlotReason::FAILED_HERE, Some(1), "1 task waits, but none"),
-            (SlotReason::ABOUT_TO_START, Some(1_200), "1\u{202f}200 tasks wait: it gets one"),
-            (SlotReason::PAUSED_BY_CONSOLE, None, "Paused from the console."),
-            ("health gpu_xid: GPU 0 reported Xid 79", None, "GPU errors: GPU 0 reported Xid 79."),
-            ("there is no Blender: install it", None, "There is no Blender: install it."),
+        for (reason, says) in [
+            (SlotReason::counted(ReasonCode::FailedHere, 1), "1 task waits, but none"),
+            (SlotReason::counted(ReasonCode::AboutToStart, 1_200), "1\u{202f}200 tasks wait: it gets one"),
+            (SlotReason::new(ReasonCode::PausedByConsole), "Paused from the console."),
+            (SlotReason::found(Check::GpuXid, "GPU 0 reported Xid 79"), "GPU errors: GPU 0 reported Xid 79."),
+            (SlotReason::refused("there is no Blender: install it."), "There is no Blender: install it."),
+            (SlotReason::new(ReasonCode::TestRenderWaits), "Kept for a test render, "),
+            (SlotReason::new(ReasonCode::Unknown), "Unknown."),
         ] {
-            let sentence = sentence(&SlotReason::new(code, count), SlotStatus::Idle);
+            let sentence = sentence(&reason, SlotStatus::Idle);
             assert!(sentence.starts_with(says), "{sentence}");
         }
     }

@@ -1,17 +1,15 @@
 //! What is wrong with a worker: seen, begun, over. Pure, so that every step can be tested.
 
-use pictor_protocol::{NotificationEvent, OfflineReason, UnixMillis, WorkerStatus};
+use pictor_protocol::{Check, NotificationEvent, OfflineReason, UnixMillis, WorkerStatus};
 
 use crate::workers::Standing;
 
 /// What looks well for so long is over; until then it may come back without another message.
 pub(super) const CLEAR_MILLIS: i64 = 60_000;
-/// An agent has one of each check. What is longer is not a check's name.
-const CHECK_CHARS_MAX: usize = 40;
 /// How many checks of one worker anybody is told of at once.
 const CHECKS_MAX: usize = 8;
 /// The checks that keep a whole machine from taking tasks.
-const MACHINE_CHECKS: &[&str] = &["sandbox", "blender", "config", "data", "disk"];
+const MACHINE_CHECKS: &[Check] = &[Check::Sandbox, Check::Blender, Check::Config, Check::Data, Check::Disk];
 
 /// How things look now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,29 +81,24 @@ pub(super) fn troubles(standing: &Standing) -> Vec<Trouble> {
         return Vec::new();
     };
     let report = &seen.report;
-    let finding = |check: &str| report.health.iter().find(|finding| finding.check == check);
+    let finding = |check: Check| report.health.iter().find(|finding| finding.check == check.as_str());
     let mut found = Vec::new();
-    if let Some(lost) = finding("gpus") {
+    if let Some(lost) = finding(Check::Gpus) {
         let (event, detail) = (NotificationEvent::GpuLost, format!("{}: {}", lost.found, lost.advice));
         found.push(Trouble { event, subject: String::new(), detail });
     }
-    let held = report.slots.iter().flat_map(|slot| &slot.reasons).filter_map(|reason| {
-        let (check, reason) = reason.code.strip_prefix("health ")?.split_once(": ")?;
-        Some((check, reason.to_owned()))
-    });
-    let whole = report
-        .health
-        .iter()
-        .filter(|finding| !report.accepts_tasks && MACHINE_CHECKS.contains(&finding.check.as_str()));
-    for (check, reason) in held.chain(whole.map(|finding| (finding.check.as_str(), finding.found.clone()))) {
-        let is_name = check.len() <= CHECK_CHARS_MAX
-            && check.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if check == "gpus" || !is_name || found.iter().any(|other: &Trouble| other.subject == check) {
+    // What holds one of its slots, and what keeps all of it from tasks.
+    let held = report.slots.iter().flat_map(|slot| &slot.reasons);
+    let held = held.filter_map(|reason| Some((reason.check?, reason.detail.as_deref()?)));
+    let whole = MACHINE_CHECKS.iter().filter(|_| !report.accepts_tasks);
+    let whole = whole.filter_map(|check| Some((*check, finding(*check)?.found.as_str())));
+    for (check, what) in held.chain(whole) {
+        if check == Check::Gpus || found.iter().any(|other: &Trouble| other.subject == check.as_str()) {
             continue;
         }
-        let detail =
-            finding(check).map_or(reason, |finding| format!("{}: {}", finding.found, finding.advice));
-        found.push(Trouble { event: NotificationEvent::HealthFailed, subject: check.to_owned(), detail });
+        let detail = finding(check)
+            .map_or_else(|| what.to_owned(), |finding| format!("{}: {}", finding.found, finding.advice));
+        found.push(Trouble { event: NotificationEvent::HealthFailed, subject: check.to_string(), detail });
     }
     found.truncate(CHECKS_MAX);
     found

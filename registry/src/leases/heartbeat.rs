@@ -108,7 +108,8 @@ fn check(report: &HeartbeatRequest) -> Result<()> {
     }
     let findings =
         report.health.iter().map(|finding| finding.check.len() + finding.found.len() + finding.advice.len());
-    let reasons = report.slots.iter().flat_map(|slot| &slot.reasons).map(|reason| reason.code.len());
+    let reasons = report.slots.iter().flat_map(|slot| &slot.reasons);
+    let reasons = reasons.map(|reason| reason.detail.as_ref().map_or(0, String::len));
     if findings.chain(reasons).sum::<usize>() > FINDINGS_BYTES_MAX {
         return Err(Error::Invalid(format!("health and reasons are longer than {FINDINGS_BYTES_MAX} bytes")));
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pictor_protocol::{SlotReason, WorkerId};
+use pictor_protocol::{ReasonCode, SlotReason, WorkerId};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -34,13 +34,13 @@ impl Queue {
     /// Why a slot of this worker that could run has no task.
     pub fn reasons(&self, worker: WorkerId) -> Vec<SlotReason> {
         if self.pending == 0 {
-            return vec![SlotReason::new(SlotReason::QUEUE_EMPTY, None)];
+            return vec![SlotReason::new(ReasonCode::QueueEmpty)];
         }
         let failed_here = self.failed_here.get(&worker).copied().unwrap_or(0);
         if failed_here >= self.pending {
-            return vec![SlotReason::new(SlotReason::FAILED_HERE, Some(failed_here))];
+            return vec![SlotReason::counted(ReasonCode::FailedHere, failed_here)];
         }
-        vec![SlotReason::new(SlotReason::ABOUT_TO_START, Some(self.pending - failed_here))]
+        vec![SlotReason::counted(ReasonCode::AboutToStart, self.pending - failed_here)]
     }
 }
 
@@ -61,7 +61,7 @@ pub async fn queue(app: &App) -> Result<Arc<Queue>> {
 
 #[cfg(test)]
 mod tests {
-    use pictor_protocol::{SlotReason, WorkerId};
+    use pictor_protocol::{ReasonCode, SlotReason, WorkerId};
 
     use super::Queue;
 
@@ -69,13 +69,13 @@ mod tests {
     fn an_idle_slot_has_one_reason() {
         let (worker, other) = (WorkerId::from_parts(1, [1; 10]), WorkerId::from_parts(1, [2; 10]));
         let queue = |pending, failed| Queue { pending, failed_here: [(worker, failed)].into() };
-        for (queue, worker, code, count) in [
-            (Queue::default(), worker, SlotReason::QUEUE_EMPTY, None),
-            (queue(2, 2), worker, SlotReason::FAILED_HERE, Some(2)),
-            (queue(3, 2), worker, SlotReason::ABOUT_TO_START, Some(1)),
-            (queue(2, 2), other, SlotReason::ABOUT_TO_START, Some(2)),
+        for (queue, worker, reason) in [
+            (Queue::default(), worker, SlotReason::new(ReasonCode::QueueEmpty)),
+            (queue(2, 2), worker, SlotReason::counted(ReasonCode::FailedHere, 2)),
+            (queue(3, 2), worker, SlotReason::counted(ReasonCode::AboutToStart, 1)),
+            (queue(2, 2), other, SlotReason::counted(ReasonCode::AboutToStart, 2)),
         ] {
-            assert_eq!(queue.reasons(worker), [SlotReason::new(code, count)]);
+            assert_eq!(queue.reasons(worker), [reason]);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pictor_protocol::{
     AttemptReport, Cpu, DesiredState, Gpu, HealthFinding, HeartbeatRequest, Micros, OfflineReason,
-    ReportedSlot, Slot, SlotReason, SlotStatus, UnixMillis, Worker, WorkerStatus,
+    ReasonCode, ReportedSlot, Slot, SlotReason, SlotStatus, UnixMillis, Worker, WorkerStatus,
 };
 
 use super::seen::Seen;
@@ -229,12 +229,12 @@ impl Standing {
             return reasons;
         }
         if let (false, Some(refusal)) = (report.accepts_tasks, &report.refusal) {
-            reasons.push(SlotReason::new(refusal, None));
+            reasons.push(SlotReason::refused(refusal));
         }
         match status {
             _ if !reasons.is_empty() => reasons,
             SlotStatus::Idle => self.queue.reasons(self.row.id),
-            _ => vec![SlotReason::new(SlotReason::ABOUT_TO_RESUME, None)],
+            _ => vec![SlotReason::new(ReasonCode::AboutToResume)],
         }
     }
 }

@@ -211,7 +211,7 @@ async fn health_and_failures_are_incidents(place: Place) {
             {"check": "clock", "found": "2 s off", "advice": "set it"},
         ],
         "slots": [{"slot": 0, "gpu_uuid": null, "status": "draining", "attempt_id": null,
-                   "reasons": [{"code": "health gpu_xid: Xid 79", "count": null}]}],
+                   "reasons": [{"code": "health", "check": "gpu_xid", "detail": "Xid 79"}]}],
     });
     worker.heartbeat_with(&[], ill).await.ok();
     let told = async || {

@@ -37,9 +37,19 @@ async fn slot(registry: &Registry, owner: &Account, worker: &Worker<'_>, number:
     seen["slots"][number].clone()
 }
 
+fn because(code: &str, count: Option<u64>) -> Value {
+    json!({"code": code, "count": count, "check": null, "detail": null})
+}
+
 /// Waits until the slot gives just this reason: what the queue holds is looked up every few seconds.
-async fn idle_because(registry: &Registry, owner: &Account, worker: &Worker<'_>, code: &str, count: Value) {
-    let reasons = json!([{"code": code, "count": count}]);
+async fn idle_because(
+    registry: &Registry,
+    owner: &Account,
+    worker: &Worker<'_>,
+    code: &str,
+    count: Option<u64>,
+) {
+    let reasons = json!([because(code, count)]);
     until(&format!("a slot idle because of {code}"), async || {
         let slot = slot(registry, owner, worker, 0).await;
         (slot["status"] == "idle" && slot["reasons"] == reasons).then_some(())
@@ -59,7 +69,7 @@ async fn a_paused_slot_is_given_nothing_and_says_who_holds_it(place: Place) {
     assert_eq!((&changed["status"], &changed["desired"]), (&json!("idle"), &json!("active")));
     let paused = changed["slots"][1].clone();
     assert_eq!((&paused["status"], &paused["desired"]), (&json!("paused"), &json!("paused")));
-    assert_eq!(paused["reasons"], json!([{"code": "paused_by_console", "count": null}]));
+    assert_eq!(paused["reasons"], json!([because("paused_by_console", None)]));
     let told = worker.heartbeat_with(&[], two("idle", "paused")).await.ok();
     assert_eq!(told["slots"], json!([{"slot": 1, "desired": "paused"}]));
     assert_eq!(ask(&registry, &worker, "both", &[0, 1]).await, [0]);
@@ -73,7 +83,7 @@ async fn a_paused_slot_is_given_nothing_and_says_who_holds_it(place: Place) {
     assert_eq!(seen["status"], "draining");
     let one = json!([{"slot": 1, "desired": "active"}]);
     let resumed = want(&registry, &provider.token, &worker, one).await.ok();
-    assert_eq!(resumed["slots"][0]["reasons"], json!([{"code": "drained_by_console", "count": null}]));
+    assert_eq!(resumed["slots"][0]["reasons"], json!([because("drained_by_console", None)]));
     let waits = &resumed["slots"][1];
     assert_eq!(
         (&waits["status"], text(&waits["reasons"][0]["code"])),
@@ -126,20 +136,20 @@ async fn an_idle_slot_says_what_matching_found(place: Place) {
         (registry.account("ada", &["provider"]).await, registry.creator("bob", "1").await);
     let worker = registry.worker(&provider, "desk").await;
     let second = registry.worker(&provider, "second").await;
-    idle_because(&registry, &provider, &worker, "queue_empty", Value::Null).await;
+    idle_because(&registry, &provider, &worker, "queue_empty", None).await;
     registry.job(&creator, "1").await;
-    idle_because(&registry, &provider, &worker, "about_to_start", json!(1)).await;
+    idle_because(&registry, &provider, &worker, "about_to_start", Some(1)).await;
     let lease = worker.lease().await;
     worker.end(&lease, "fail", json!({"error": "no camera", "render_seconds": null})).await.ok();
     worker.heartbeat(&[]).await.ok();
     assert!(worker.ask("again").await.is_empty());
-    idle_because(&registry, &provider, &worker, "failed_here", json!(1)).await;
-    idle_because(&registry, &provider, &second, "about_to_start", json!(1)).await;
+    idle_because(&registry, &provider, &worker, "failed_here", Some(1)).await;
+    idle_because(&registry, &provider, &second, "about_to_start", Some(1)).await;
     let listed = registry.get(&provider.token, "/v1/workers?search=desk").await.ok();
-    assert_eq!(listed["items"][0]["slots"][0]["reasons"], json!([{"code": "failed_here", "count": 1}]));
+    assert_eq!(listed["items"][0]["slots"][0]["reasons"], json!([because("failed_here", Some(1))]));
     registry.clock.advance(PAST_LEASE_SECONDS);
     worker.heartbeat(&[]).await.ok();
-    idle_because(&registry, &provider, &worker, "about_to_start", json!(1)).await;
+    idle_because(&registry, &provider, &worker, "about_to_start", Some(1)).await;
     assert_eq!(worker.ask("at last").await.len(), 1);
     registry.stop().await;
 }
@@ -148,21 +158,29 @@ async fn an_agents_own_words_stay(place: Place) {
     let registry = Registry::start(&place).await;
     let provider = registry.account("ada", &["provider"]).await;
     let worker = registry.worker(&provider, "desk").await;
-    let held = json!({"slots": [{"slot": 0, "gpu_uuid": null, "status": "draining", "attempt_id": null,
-        "reasons": [{"code": "drained_by_console", "count": null}, {"code": "health gpu_xid: Xid 79", "count": null}]}]});
-    worker.heartbeat_with(&[], held).await.ok();
-    let seen = slot(&registry, &provider, &worker, 0).await;
-    // The console drains it no more; its agent has not heard so yet.
-    assert_eq!(seen["reasons"], json!([{"code": "health gpu_xid: Xid 79", "count": null}]));
+    let held = |of_health: Value| {
+        let drained = because("drained_by_console", None);
+        json!({"slots": [{"slot": 0, "gpu_uuid": null, "status": "draining", "attempt_id": null,
+            "reasons": [drained, of_health]}]})
+    };
+    let of_health = json!({"code": "health", "count": null, "check": "gpu_xid", "detail": "Xid 79"});
+    let of_last_release = json!({"code": "health gpu_xid: Xid 79", "count": null});
+    for said in [of_last_release, of_health.clone()] {
+        worker.heartbeat_with(&[], held(said)).await.ok();
+        let seen = slot(&registry, &provider, &worker, 0).await;
+        // The console drains it no more; its agent has not heard so yet.
+        assert_eq!(seen["reasons"], json!([of_health]));
+    }
     want(&registry, &provider.token, &worker, json!([{"slot": 0, "desired": "paused"}])).await.ok();
     let seen = slot(&registry, &provider, &worker, 0).await;
-    let codes: Vec<&str> =
-        seen["reasons"].as_array().unwrap().iter().map(|reason| text(&reason["code"])).collect();
-    assert_eq!(codes, ["paused_by_console", "health gpu_xid: Xid 79"]);
+    assert_eq!(seen["reasons"], json!([because("paused_by_console", None), of_health]));
     want(&registry, &provider.token, &worker, json!([{"slot": 0, "desired": "active"}])).await.ok();
     worker.heartbeat_with(&[], json!({"accepts_tasks": false, "refusal": "no sandbox"})).await.ok();
     let seen = slot(&registry, &provider, &worker, 0).await;
-    assert_eq!(seen["reasons"], json!([{"code": "no sandbox", "count": null}]));
+    assert_eq!(
+        seen["reasons"],
+        json!([{"code": "refused", "count": null, "check": null, "detail": "no sandbox"}])
+    );
     registry.stop().await;
 }
 

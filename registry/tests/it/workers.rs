@@ -135,7 +135,7 @@ async fn what_is_wrong_with_a_machine_has_bounds(place: Place) {
         json!({"health": vec![finding; count]})
     };
     let reasons = |count: usize, length: usize| {
-        let reason = json!({"code": "x".repeat(length), "count": null});
+        let reason = json!({"code": "health", "check": "disk", "detail": "x".repeat(length)});
         let slot = json!({"slot": 0, "gpu_uuid": null, "status": "draining", "attempt_id": null,
                           "reasons": vec![reason; count]});
         json!({"slots": [slot]})
