@@ -11,7 +11,7 @@ use pictor_protocol::{Check, Lease, LeaseRequest, LeasesResponse, ReleaseRequest
 use pictor_telemetry::TraceParent;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tracing::{Instrument, Span, info_span};
 use uuid::Uuid;
@@ -33,6 +33,8 @@ use crate::{
 const LEASE_WAIT_SECONDS: u32 = 25;
 /// At most one answer in this time has nothing.
 const EMPTY_ANSWER_PAUSE: Duration = Duration::from_secs(1);
+/// How long a slot that cannot render takes no task.
+const FAULT_PAUSE: Duration = Duration::from_secs(60);
 /// After an answer that trying again at once would not change.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
@@ -102,7 +104,8 @@ impl Runner {
 
     /// Renders one slot's tasks until the asker is gone.
     pub async fn work(self: Arc<Self>, mut assignments: mpsc::Receiver<Assignment>) {
-        while let Some(assignment) = assignments.recv().await {
+        let mut next = assignments.recv().await;
+        while let Some(assignment) = next {
             let (slot, span) = (assignment.lease.slot, assignment.span.clone());
             self.run_task(assignment).instrument(span).await;
             self.slots.leave(slot);
@@ -110,7 +113,20 @@ impl Runner {
                 // A slot that stops is shown as stopped at once.
                 self.news.notify_one();
             }
+            next = self.next(slot, &mut assignments).await;
         }
+    }
+
+    /// A slot's next task; after a fault of its own the slot sits out for a while first.
+    async fn next(&self, slot: u32, assignments: &mut mpsc::Receiver<Assignment>) -> Option<Assignment> {
+        if self.slots.faults().iter().any(|(at_fault, _)| *at_fault == slot) {
+            // A slot that is held gets no task: before the time is up this ends when the agent does.
+            if let Ok(next) = timeout(FAULT_PAUSE, assignments.recv()).await {
+                return next;
+            }
+            self.slots.set_fault(slot, None);
+        }
+        assignments.recv().await
     }
 
     /// Waits until the registry is there, this machine can render, and a slot is free.

@@ -1,6 +1,7 @@
 //! Where tasks run: each slot's state, what its attempt has done so far, and who wants it stopped.
 
 mod closing;
+mod holders;
 mod work;
 
 use std::{
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, watch};
 pub use work::WorkView;
 
 use crate::eta::EtaPoint;
+use holders::{Holder, Holders, Source, Wants};
 use work::Work;
 
 /// Why an attempt's render is to end early.
@@ -27,18 +29,11 @@ pub enum Stop {
     /// The owner paused the worker, or this slot of it, in the console or on this machine.
     Paused,
     /// Its GPU is gone or of no use any more: Blender would wait for it for ever, or failed because of it.
-    Held(Hold),
+    Held(SlotReason),
     /// The agent ends.
     Shutdown,
     /// The registry does not take what was rendered.
     Rejected(String),
-}
-
-/// Why a slot takes no task, found by this machine itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    pub check: Check,
-    pub reason: String,
 }
 
 /// One place where a task can run.
@@ -63,23 +58,16 @@ pub struct Slots {
 
 #[derive(Debug)]
 struct State {
-    /// What the console wants of the whole worker.
-    desired: DesiredState,
-    /// What is wanted of it on this machine.
-    here: DesiredState,
-    /// An update is about to be installed.
-    is_closed: bool,
+    /// Those who hold every slot: what the console and this machine's owner want of the whole worker, and an update.
+    holders: Holders,
     slots: Vec<Slot>,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// What the console wants of it besides.
-    desired: DesiredState,
     doing: SlotState,
-    hold: Option<Hold>,
-    /// A test render waits for it: it takes no further task.
-    reserved: bool,
+    /// Those who hold this one besides.
+    holders: Holders,
     /// How long its ended tasks have kept it busy.
     busy: Duration,
 }
@@ -102,22 +90,12 @@ impl StopSignal {
 impl Slots {
     /// One slot for each device.
     pub fn new(devices: Vec<Device>) -> Slots {
-        let free = |_: &Device| Slot {
-            desired: DesiredState::Active,
-            doing: SlotState::Free,
-            hold: None,
-            reserved: false,
-            busy: Duration::ZERO,
-        };
+        let free =
+            |_: &Device| Slot { doing: SlotState::Free, holders: Holders::default(), busy: Duration::ZERO };
         let slots = devices.iter().map(free).collect();
         Slots {
             devices,
-            state: Mutex::new(State {
-                desired: DesiredState::Active,
-                here: DesiredState::Active,
-                is_closed: false,
-                slots,
-            }),
+            state: Mutex::new(State { holders: Holders::default(), slots }),
             changed: Notify::new(),
             left: Notify::new(),
         }
@@ -135,9 +113,7 @@ impl Slots {
     /// The slots that can take a task now.
     pub fn free(&self) -> Vec<u32> {
         let state = self.lock();
-        let of_worker = state.of_worker();
-        let takes = |slot: &Slot| !state.is_closed && slot.takes(of_worker);
-        state.numbered().filter(|(_, slot)| takes(slot)).map(|(number, _)| number).collect()
+        state.numbered().filter(|(_, slot)| state.takes(slot)).map(|(number, _)| number).collect()
     }
 
     /// Waits until `free` may have changed. For one waiter.
@@ -148,34 +124,32 @@ impl Slots {
     /// Gives a slot its task; `None` when the slot does not exist, has one, or takes none at present.
     pub fn take(&self, lease: &Lease) -> Option<StopSignal> {
         let mut state = self.lock();
-        let (of_worker, is_closed) = (state.of_worker(), state.is_closed);
-        let slot = state.slot(lease.slot).filter(|slot| !is_closed && slot.takes(of_worker))?;
+        let index = usize::try_from(lease.slot).ok()?;
+        if !state.takes(state.slots.get(index)?) {
+            return None;
+        }
         let (stop, signal) = watch::channel(None);
-        slot.doing = SlotState::Working(Box::new(Work::new(lease.clone(), stop)));
+        state.slots.get_mut(index)?.doing = SlotState::Working(Box::new(Work::new(lease.clone(), stop)));
         Some(StopSignal(signal))
     }
 
     /// Keeps these slots, and no others, for a test render.
     pub fn reserve(&self, slots: &[u32]) {
-        let mut state = self.lock();
-        let mut is_news = false;
-        for (number, slot) in (0..).zip(&mut state.slots) {
-            let reserved = slots.contains(&number);
-            is_news |= slot.reserved != reserved;
-            slot.reserved = reserved;
-        }
-        drop(state);
-        if is_news {
-            self.changed.notify_one();
-        }
+        let waits = Holder::draining(Source::TestRender, SlotReason::new(ReasonCode::TestRenderWaits));
+        self.change_holders(|state| {
+            for (number, slot) in (0..).zip(&mut state.slots) {
+                let waits = slots.contains(&number).then(|| waits.clone());
+                slot.holders.set(Source::TestRender, waits);
+            }
+        });
     }
 
     /// Gives a slot to a test render, whatever the console wants of it otherwise; whether it was free. It is
     /// to be left like a task.
     pub fn take_for_test(&self, slot: u32) -> bool {
         let mut state = self.lock();
-        let is_closed = state.is_closed;
-        let free = state.slot(slot).filter(|slot| !is_closed && matches!(slot.doing, SlotState::Free));
+        let is_updating = state.holders.of(Source::Update).is_some();
+        let free = state.slot(slot).filter(|slot| !is_updating && matches!(slot.doing, SlotState::Free));
         free.map(|slot| slot.doing = SlotState::Testing).is_some()
     }
 
@@ -223,89 +197,101 @@ impl Slots {
     /// What its owner wants of the worker: of all its slots, where that is the same of each.
     pub fn desired(&self) -> DesiredState {
         let state = self.lock();
-        let of_worker = state.of_worker();
-        let mut slots = state.slots.iter().map(|slot| slot.wanted(of_worker));
-        match slots.next() {
+        let mut slots = state.slots.iter().map(|slot| state.holders(slot).owner_wants());
+        let wants = match slots.next() {
             Some(first) if slots.all(|other| other == first) => first,
-            _ => of_worker,
-        }
+            _ => state.holders.owner_wants(),
+        };
+        Wants::desired(wants)
     }
 
     /// What is wanted of the worker on this machine, whatever the console wants.
     pub fn desired_here(&self) -> DesiredState {
-        self.lock().here
+        Wants::desired(self.lock().holders.of(Source::App).map(|holder| holder.wants))
     }
 
     /// What the registry wants of this worker and of single slots; whether that is news.
     pub fn set_desired(&self, desired: DesiredState, slots: &[SlotDesired]) -> bool {
-        let wants = |number: u32| {
-            let wanted = slots.iter().find(|wanted| wanted.slot == number);
-            wanted.map_or(DesiredState::Active, |wanted| wanted.desired)
-        };
-        self.change_wanted(|state| {
-            state.desired = desired;
+        self.change_holders(|state| {
+            state.holders.set(Source::Console, Holder::console(desired));
             for (number, slot) in (0..).zip(&mut state.slots) {
-                slot.desired = wants(number);
+                let wanted = slots.iter().find(|wanted| wanted.slot == number);
+                let holder = wanted.and_then(|wanted| Holder::console(wanted.desired));
+                slot.holders.set(Source::Console, holder);
             }
         })
     }
 
     /// What is wanted of this worker on its own machine; whether that is news.
     pub fn set_desired_here(&self, here: DesiredState) -> bool {
-        self.change_wanted(|state| state.here = here)
+        self.change_holders(|state| state.holders.set(Source::App, Holder::app(here)))
     }
 
-    /// A pause ends frames in progress.
-    fn change_wanted(&self, change: impl FnOnce(&mut State)) -> bool {
-        let mut state = self.lock();
-        let said = |state: &State| {
-            (state.desired, state.here, state.slots.iter().map(|slot| slot.desired).collect::<Vec<_>>())
-        };
-        let (said_before, before) = (said(&state), state.wanted());
-        change(&mut state);
-        let (is_news, after) = (said(&state) != said_before, state.wanted());
-        for ((number, slot), (before, wanted)) in state.numbered().zip(before.into_iter().zip(after)) {
-            if wanted != before {
-                tracing::info!(slot = number, "the slot is now {wanted}");
+    /// What this machine found about each slot. A task under way goes on, unless its GPU is gone.
+    pub fn set_health(&self, found: Vec<Option<SlotReason>>) {
+        self.change_holders(|state| {
+            for (slot, found) in state.slots.iter_mut().zip(found) {
+                if let (Some(work), Some(found)) = (slot.work(), &found)
+                    && found.check == Some(Check::Gpus)
+                {
+                    work.ask_to_stop(&Stop::Held(found.clone()));
+                }
+                let holder = found.map(|found| Holder::draining(Source::Health, found));
+                slot.holders.set(Source::Health, holder);
             }
-            if let (true, DesiredState::Paused, Some(work)) = (is_news, wanted, slot.work()) {
+        });
+    }
+
+    /// A slot's own task showed that it cannot render, or it may try again. Its neighbours go on.
+    pub fn set_fault(&self, slot: u32, fault: Option<SlotReason>) {
+        self.change_holders(|state| {
+            if let Some(slot) = state.slot(slot) {
+                let holder = fault.map(|fault| Holder::draining(Source::Task, fault));
+                slot.holders.set(Source::Task, holder);
+            }
+        });
+    }
+
+    /// Why each slot that its last task showed to be of no use takes none.
+    pub fn faults(&self) -> Vec<(u32, SlotReason)> {
+        let state = self.lock();
+        let fault = |slot: &Slot| Some(slot.holders.of(Source::Task)?.reason.clone());
+        state.numbered().filter_map(|(number, slot)| Some((number, fault(slot)?))).collect()
+    }
+
+    /// Who holds what is changed here alone; whether that is news. A pause ends tasks under way.
+    fn change_holders(&self, change: impl FnOnce(&mut State)) -> bool {
+        let mut state = self.lock();
+        let (said_before, before) = (state.said(), state.all_holders());
+        change(&mut state);
+        if state.said() == said_before {
+            return false;
+        }
+        for ((number, slot), before) in state.numbered().zip(before) {
+            let holders = state.holders(slot);
+            // Whoever holds it for the machine's sake says so himself.
+            if holders.owner_wants() != before.owner_wants() {
+                tracing::info!(slot = number, "the slot is now {}", Wants::desired(holders.owner_wants()));
+            }
+            if let (Some(Wants::Paused), Some(work)) = (holders.wants(), slot.work()) {
                 work.ask_to_stop(&Stop::Paused);
             }
         }
         drop(state);
-        if is_news {
-            self.changed.notify_one();
-        }
-        is_news
-    }
-
-    /// What keeps each slot from taking tasks. A task under way goes on, unless its GPU is gone.
-    pub fn set_holds(&self, holds: Vec<Option<Hold>>) {
-        let mut state = self.lock();
-        if holds.len() != state.slots.len() || state.slots.iter().map(|slot| &slot.hold).eq(&holds) {
-            return;
-        }
-        for (slot, hold) in state.slots.iter_mut().zip(holds) {
-            if let (Some(work), Some(hold)) = (slot.work(), &hold)
-                && hold.check == Check::Gpus
-            {
-                work.ask_to_stop(&Stop::Held(hold.clone()));
-            }
-            slot.hold = hold;
-        }
-        drop(state);
         self.changed.notify_one();
+        true
     }
 
-    /// Whether no slot takes tasks because of what this machine found.
+    /// Whether no slot takes tasks because of something else than its owner's word.
     pub fn is_held(&self) -> bool {
         let state = self.lock();
-        !state.slots.is_empty() && state.slots.iter().all(|slot| slot.hold.is_some())
+        let is_held = |slot| state.holders(slot).iter().any(|holder| !holder.source.is_owner());
+        !state.slots.is_empty() && state.slots.iter().all(is_held)
     }
 
-    /// Why the slot takes no task, if this machine keeps it from that.
-    pub fn hold(&self, slot: u32) -> Option<Hold> {
-        self.lock().slot(slot)?.hold.clone()
+    /// What this machine found about the slot, if that keeps it from taking tasks.
+    pub fn health(&self, slot: u32) -> Option<SlotReason> {
+        Some(self.lock().slot(slot)?.holders.of(Source::Health)?.reason.clone())
     }
 
     /// Ends the attempt's render if it is under way.
@@ -324,12 +310,11 @@ impl Slots {
         }
     }
 
-    /// The slots as a heartbeat reports them, with everything that holds each.
+    /// The slots as a heartbeat reports them, with everybody who holds each.
     pub fn reported(&self) -> Vec<ReportedSlot> {
         let state = self.lock();
         let slots = state.numbered().zip(&self.devices);
-        let reported = slots.map(|((number, slot), device)| slot.reported(number, device, &state));
-        if state.is_closed { reported.map(closing::reported).collect() } else { reported.collect() }
+        slots.map(|((number, slot), device)| slot.reported(number, device, &state.holders(slot))).collect()
     }
 
     /// Whether any slot has a task.
@@ -364,14 +349,23 @@ impl State {
         (0..).zip(&self.slots)
     }
 
-    /// What is wanted of the whole worker: the stricter of the console's word and this machine's.
-    fn of_worker(&self) -> DesiredState {
-        self.desired.stricter(self.here)
+    /// Everybody who holds the slot.
+    fn holders(&self, slot: &Slot) -> Holders {
+        slot.holders.and(&self.holders)
     }
 
-    /// What is wanted of each slot.
-    fn wanted(&self) -> Vec<DesiredState> {
-        self.slots.iter().map(|slot| slot.wanted(self.of_worker())).collect()
+    fn all_holders(&self) -> Vec<Holders> {
+        self.slots.iter().map(|slot| self.holders(slot)).collect()
+    }
+
+    /// Whether it is free, and nobody holds it.
+    fn takes(&self, slot: &Slot) -> bool {
+        matches!(slot.doing, SlotState::Free) && self.holders.is_empty() && slot.holders.is_empty()
+    }
+
+    /// What each holder says, of the worker and of each slot apart.
+    fn said(&self) -> (Holders, Vec<Holders>) {
+        (self.holders.clone(), self.slots.iter().map(|slot| slot.holders.clone()).collect())
     }
 }
 
@@ -383,45 +377,26 @@ impl Slot {
         }
     }
 
-    /// What is wanted of it: the stricter of what is wanted of the worker and of the slot.
-    fn wanted(&self, of_worker: DesiredState) -> DesiredState {
-        of_worker.stricter(self.desired)
-    }
-
-    /// Whether it is free, and nothing keeps it from taking a task.
-    fn takes(&self, of_worker: DesiredState) -> bool {
-        matches!(self.doing, SlotState::Free)
-            && self.wanted(of_worker) == DesiredState::Active
-            && self.hold.is_none()
-            && !self.reserved
-    }
-
     fn busy(&self) -> Duration {
         self.busy + self.work().map_or(Duration::ZERO, |work| work.started.elapsed())
     }
 
-    fn reported(&self, number: u32, device: &Device, state: &State) -> ReportedSlot {
-        let (wanted, hold, work) = (self.wanted(state.of_worker()), self.hold.as_ref(), self.work());
-        let is_testing = matches!(self.doing, SlotState::Testing);
-        let status = match (work, wanted, hold) {
-            (Some(_), _, _) => SlotStatus::Busy,
-            (None, DesiredState::Active, None) if is_testing => SlotStatus::Busy,
-            (None, DesiredState::Paused, _) => SlotStatus::Paused,
-            (None, DesiredState::Draining, _) | (None, DesiredState::Active, Some(_)) => SlotStatus::Draining,
-            (None, DesiredState::Active, None) => SlotStatus::Idle,
+    fn reported(&self, number: u32, device: &Device, holders: &Holders) -> ReportedSlot {
+        let status = match (&self.doing, holders.wants()) {
+            (SlotState::Working(_), _) | (SlotState::Testing, None) => SlotStatus::Busy,
+            (_, Some(Wants::Paused)) => SlotStatus::Paused,
+            (_, Some(Wants::Draining)) => SlotStatus::Draining,
+            (SlotState::Free, None) => SlotStatus::Idle,
         };
-        let of_hold = |hold: &Hold| SlotReason::found(hold.check, &hold.reason);
+        let held = holders.iter().map(|holder| holder.reason.clone());
+        let tests = matches!(self.doing, SlotState::Testing);
+        let testing = tests.then_some(SlotReason::new(ReasonCode::TestRender));
         ReportedSlot {
             slot: number,
             gpu_uuid: device.gpu_uuid().map(str::to_owned),
             status,
-            attempt_id: work.map(|work| work.lease.id),
-            reasons: SlotReason::of_console(self.wanted(state.desired))
-                .into_iter()
-                .chain(SlotReason::of_machine(state.here))
-                .chain(hold.map(of_hold))
-                .chain(is_testing.then_some(SlotReason::new(ReasonCode::TestRender)))
-                .collect(),
+            attempt_id: self.work().map(|work| work.lease.id),
+            reasons: held.chain(testing).collect(),
         }
     }
 }
@@ -452,21 +427,58 @@ pub(crate) mod tests {
     async fn a_held_slot_finishes_its_task_and_takes_no_other() {
         let slots = Slots::new(vec![Device::Cpu, Device::Cpu]);
         let mut signal = slots.take(&lease(0)).unwrap();
-        let hold = || Some(Hold { check: Check::GpuXid, reason: "Xid 79".to_owned() });
-        let lost = Hold { check: Check::Gpus, reason: "GPU 0 is lost".to_owned() };
-        slots.set_holds(vec![hold(), hold()]);
+        let xid = || Some(SlotReason::found(Check::GpuXid, "Xid 79"));
+        let lost = SlotReason::found(Check::Gpus, "GPU 0 is lost");
+        slots.set_health(vec![xid(), xid()]);
         assert!(slots.free().is_empty() && slots.take(&lease(1)).is_none());
         let reported = slots.reported();
         assert_eq!([reported[0].status, reported[1].status], [SlotStatus::Busy, SlotStatus::Draining]);
         assert_eq!(reported[1].reasons, [SlotReason::found(Check::GpuXid, "Xid 79")]);
-        slots.set_holds(vec![Some(lost.clone()), None]);
+        slots.set_health(vec![Some(lost.clone()), None]);
         assert_eq!(signal.stopped().await, Stop::Held(lost), "with its GPU gone it never would finish");
         slots.leave(0);
-        slots.set_holds(vec![None, hold()]);
+        slots.set_health(vec![None, xid()]);
         assert_eq!(
-            (slots.free(), slots.hold(0), slots.hold(1), slots.hold(2)),
-            (vec![0], None, hold(), None)
+            (slots.free(), slots.health(0), slots.health(1), slots.health(2)),
+            (vec![0], None, xid(), None)
         );
+    }
+
+    #[test]
+    fn a_slots_own_fault_holds_no_neighbour() {
+        let slots = Slots::new(vec![Device::Cpu, Device::Cpu, Device::Cpu]);
+        let fault = SlotReason::found(Check::GpuFallback, "Cycles finds no GPU");
+        let _signal = slots.take(&lease(0)).unwrap();
+        slots.set_fault(1, Some(fault.clone()));
+        slots.set_fault(7, Some(fault.clone()));
+        assert_eq!((slots.free(), slots.faults()), (vec![2], vec![(1, fault.clone())]));
+        assert_eq!((slots.is_held(), slots.desired()), (false, DesiredState::Active));
+        assert_eq!(slots.reported()[1].reasons, [fault]);
+        assert!(slots.take_for_test(1), "a test render finds out whether it still stands");
+        slots.leave(1);
+        slots.set_fault(1, None);
+        assert_eq!(slots.free(), [1, 2]);
+    }
+
+    #[test]
+    fn a_slot_kept_for_a_test_render_says_so() {
+        let slots = Slots::new(vec![Device::Cpu, Device::Cpu]);
+        let _signal = slots.take(&lease(0)).unwrap();
+        slots.reserve(&[0, 1]);
+        let waits = SlotReason::new(ReasonCode::TestRenderWaits);
+        let seen: Vec<_> = slots.reported().into_iter().map(|slot| (slot.status, slot.reasons)).collect();
+        assert_eq!(seen[0], (SlotStatus::Busy, vec![waits.clone()]));
+        assert_eq!(seen[1], (SlotStatus::Draining, vec![waits]));
+        assert!(slots.take(&lease(1)).is_none() && slots.take_for_test(1));
+        slots.reserve(&[0]);
+        let seen = slots.reported().remove(1);
+        assert_eq!(
+            (seen.status, seen.reasons),
+            (SlotStatus::Busy, vec![SlotReason::new(ReasonCode::TestRender)])
+        );
+        slots.leave(1);
+        slots.reserve(&[]);
+        assert_eq!(slots.free(), [1]);
     }
 
     #[tokio::test]

@@ -7,11 +7,11 @@ use std::{
 
 use pictor_blender::Device;
 use pictor_measure::nvml::{GpuSample, Gpus};
-use pictor_protocol::{AttemptId, Check, JobId};
+use pictor_protocol::{AttemptId, Check, JobId, SlotReason};
 use tokio::time::Instant;
 
 use super::findings;
-use crate::slots::{Hold, WorkView};
+use crate::slots::WorkView;
 
 /// For this long without a break, throttling is no peak.
 const THROTTLED_FOR: Duration = Duration::from_secs(300);
@@ -98,7 +98,7 @@ impl GpuHistory {
     }
 
     /// Why each slot is to take no task, in the order of the slots.
-    pub(super) fn holds(&self, gpus: &Gpus, devices: &[Device]) -> Vec<Option<Hold>> {
+    pub(super) fn holds(&self, gpus: &Gpus, devices: &[Device]) -> Vec<Option<SlotReason>> {
         devices
             .iter()
             .map(|device| match device {
@@ -108,7 +108,7 @@ impl GpuHistory {
             .collect()
     }
 
-    fn hold(&self, gpus: &Gpus, uuid: &str, index: u32) -> Option<Hold> {
+    fn hold(&self, gpus: &Gpus, uuid: &str, index: u32) -> Option<SlotReason> {
         let missing: Vec<_> = gpus.missing.iter().filter(|gpu| gpu.uuid == *uuid).cloned().collect();
         let xids: Vec<_> = gpus.xids.iter().filter(|event| event.uuid == *uuid).cloned().collect();
         let (check, found) = if !missing.is_empty() {
@@ -120,7 +120,7 @@ impl GpuHistory {
         } else {
             return None;
         };
-        Some(Hold { check, reason: found })
+        Some(SlotReason::found(check, found))
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
             let history = history(looks, utilization, &works, now);
             let hold = history.holds(&gpu(utilization, vec![]), &device()).remove(0);
             assert_eq!(hold.is_some(), is_unused, "{looks} {utilization:?} {works:?}");
-            assert!(hold.is_none_or(|hold| hold.check == Check::GpuFallback));
+            assert!(hold.is_none_or(|hold| hold.check == Some(Check::GpuFallback)));
         }
     }
 
@@ -234,9 +234,9 @@ mod tests {
         let devices = [device().to_vec(), vec![Device::Cpu]].concat();
         gpus.xids = vec![XidEvent { uuid: "GPU-1".to_owned(), index: 0, xid: 79, at_seconds: 1.0 }];
         let held = history.holds(&gpus, &devices);
-        assert!(held[0].as_ref().is_some_and(|hold| hold.check == Check::GpuXid) && held[1].is_none());
+        assert!(held[0].as_ref().is_some_and(|hold| hold.check == Some(Check::GpuXid)) && held[1].is_none());
         gpus.missing = vec![MissingGpu { uuid: "GPU-1".to_owned(), index: 0, reason: Missing::Lost }];
         let held = history.holds(&gpus, &devices);
-        assert!(held[0].as_ref().is_some_and(|hold| hold.check == Check::Gpus) && held[1].is_none());
+        assert!(held[0].as_ref().is_some_and(|hold| hold.check == Some(Check::Gpus)) && held[1].is_none());
     }
 }

@@ -64,7 +64,14 @@ impl Health {
             found.extend(sources.line());
             found.extend(sources.gpus(&mut history, now));
             found.extend(disk.look(&sources.data, now).await);
-            add_refusal(&mut found, verdict);
+            if let Verdict::Refused { check, reason } = verdict {
+                add_refusal(&mut found, check, reason);
+            }
+            for (slot, fault) in sources.slots.faults() {
+                if let (Some(check), Some(what)) = (fault.check, fault.detail) {
+                    add_refusal(&mut found, check, format!("slot {slot}: {what}"));
+                }
+            }
             self.tell(found, &sources.news);
         }
     }
@@ -134,7 +141,7 @@ impl Sources {
         if is_measured_again {
             history.look(gpus, devices, &self.slots.work(), now);
         }
-        self.slots.set_holds(history.holds(gpus, devices));
+        self.slots.set_health(history.holds(gpus, devices));
         if gpus.visible.is_empty() && gpus.missing.is_empty() {
             return Vec::new();
         }
@@ -195,9 +202,8 @@ impl Sources {
     }
 }
 
-/// Whatever keeps the machine from taking tasks is found, also where its check looks at something else.
-fn add_refusal(found: &mut Vec<Finding>, verdict: Verdict) {
-    let Verdict::Refused { check, reason } = verdict else { return };
+/// Whatever keeps the machine or one of its slots from taking tasks is found, also where its check looks at something else.
+fn add_refusal(found: &mut Vec<Finding>, check: Check, reason: String) {
     if found.iter().all(|finding| finding.check != check || finding.advice.is_none()) {
         found.retain(|finding| finding.check != check);
         found.push(Finding::fail(check, reason, "do what it says; this machine tries again every minute"));

@@ -12,7 +12,7 @@ use pictor_blender::{
     output::{self, OutputError},
 };
 use pictor_ground::durable;
-use pictor_protocol::{Check, CompleteRequest, FailRequest, Lease, ReleaseRequest};
+use pictor_protocol::{Check, CompleteRequest, FailRequest, Lease, ReleaseRequest, SlotReason};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{Span, info_span};
 
@@ -43,6 +43,8 @@ enum Trouble {
     Fail(String),
     /// This machine's: somebody else may do better.
     Fault(Check, String),
+    /// This slot's and its device's: another slot may do better.
+    SlotFault(SlotReason),
     /// This machine's, and known before it began.
     NotReady,
     Lost(String),
@@ -72,7 +74,7 @@ impl Runner {
         let log = reader.await.unwrap_or_default();
         self.remove_output(output).await;
         let rendered = match rendered {
-            Err(trouble @ (Trouble::Fail(_) | Trouble::Fault(Check::GpuFallback, _))) => {
+            Err(trouble @ (Trouble::Fail(_) | Trouble::SlotFault(_))) => {
                 Err(self.whose_failure(&lease, trouble).await)
             }
             rendered => rendered,
@@ -198,8 +200,15 @@ impl Runner {
                 self.readiness.fault(check, reason);
                 ending
             }
+            Err(Trouble::SlotFault(fault)) => {
+                let reason = fault.to_string();
+                tracing::error!(slot = lease.slot, "the slot takes no tasks for a minute: {reason}");
+                pictor_telemetry::failed(&Span::current(), &reason);
+                self.slots.set_fault(lease.slot, Some(fault));
+                release(&reason)
+            }
             Err(Trouble::NotReady) => release("the worker cannot render at present"),
-            Err(Trouble::Stopped(Stop::Held(hold))) => release(&hold.reason),
+            Err(Trouble::Stopped(Stop::Held(found))) => release(&found.to_string()),
             Err(Trouble::Stopped(Stop::Paused)) => release("the slot was paused"),
             Err(Trouble::Stopped(Stop::Shutdown)) => release("the agent stops"),
             // The sender has ended it already.
@@ -228,9 +237,10 @@ impl Runner {
         while Instant::now() < until {
             look.tick().await;
             // Only what NVML itself says: a scene must not be able to blame the machine.
-            let hold = self.slots.hold(lease.slot);
-            if let Some(hold) = hold.filter(|hold| matches!(hold.check, Check::Gpus | Check::GpuXid)) {
-                return Trouble::Stopped(Stop::Held(hold));
+            let found = self.slots.health(lease.slot);
+            let by_nvml = |found: &SlotReason| matches!(found.check, Some(Check::Gpus | Check::GpuXid));
+            if let Some(found) = found.filter(by_nvml) {
+                return Trouble::Stopped(Stop::Held(found));
             }
         }
         trouble
@@ -253,12 +263,12 @@ impl Runner {
             BlenderError::Start(_) | BlenderError::Sandbox(_) => {
                 Trouble::Fault(Check::Sandbox, error.to_string())
             }
-            BlenderError::NoGpu(_) => Trouble::Fault(
+            BlenderError::NoGpu(_) => Trouble::SlotFault(SlotReason::found(
                 Check::GpuFallback,
                 format!(
                     "{error}: use a Blender from blender.org, or write `device = \"cpu\"` under [blender]"
                 ),
-            ),
+            )),
             // The supervisor was told to stop, and only the agent's end does that while we wait.
             BlenderError::Stopped => Trouble::Stopped(Stop::Shutdown),
             BlenderError::Scene(_)

@@ -2,9 +2,9 @@
 
 use std::pin::pin;
 
-use pictor_protocol::{ReasonCode, ReportedSlot, SlotReason, SlotStatus};
+use pictor_protocol::{ReasonCode, SlotReason};
 
-use super::{SlotState, Slots};
+use super::{Holder, SlotState, Slots, Source};
 
 impl Slots {
     /// No slot takes a task from now on; those under way go on.
@@ -30,20 +30,9 @@ impl Slots {
     }
 
     fn set_closed(&self, is_closed: bool) {
-        let mut state = self.lock();
-        let is_news = std::mem::replace(&mut state.is_closed, is_closed) != is_closed;
-        drop(state);
-        if is_news {
-            self.changed.notify_one();
-        }
+        let update = Holder::draining(Source::Update, SlotReason::new(ReasonCode::Updating));
+        self.change_holders(|state| state.holders.set(Source::Update, is_closed.then_some(update)));
     }
-}
-
-/// As a heartbeat reports a slot while all are closed.
-pub(super) fn reported(slot: ReportedSlot) -> ReportedSlot {
-    let status = if slot.status == SlotStatus::Idle { SlotStatus::Draining } else { slot.status };
-    let reasons = slot.reasons.into_iter().chain([SlotReason::new(ReasonCode::Updating)]).collect();
-    ReportedSlot { status, reasons, ..slot }
 }
 
 #[cfg(test)]

@@ -80,22 +80,26 @@ impl TestRenders {
             .collect();
         self.bench.slots.reserve(&open);
         let Some(id) = id else { return };
-        for slot in open {
-            let Some(ready) = self.bench.ready(slot) else { return };
-            if self.bench.slots.take_for_test(slot) {
-                begun.slots.insert((id, slot));
-                let bench = Arc::clone(&self.bench);
-                begun.tasks.spawn(async move { bench.run(id, slot, ready).await });
-            }
-        }
+        let waiting: Vec<u32> = open.into_iter().filter(|slot| !self.begin(&mut begun, id, *slot)).collect();
+        self.bench.slots.reserve(&waiting);
+    }
+
+    /// Whether the slot was free and is rendering now.
+    fn begin(&self, begun: &mut Begun, id: TestRenderId, slot: u32) -> bool {
+        let ready = self.bench.ready(slot);
+        let Some(ready) = ready.filter(|_| self.bench.slots.take_for_test(slot)) else { return false };
+        begun.slots.insert((id, slot));
+        let bench = Arc::clone(&self.bench);
+        begun.tasks.spawn(async move { bench.run(id, slot, ready).await });
+        true
     }
 }
 
 impl Bench {
     /// What to render with, or what keeps this machine or the slot from rendering; `None` while that is looked at.
     fn ready(&self, slot: u32) -> Option<Result<Arc<Tools>, String>> {
-        if let Some(hold) = self.slots.hold(slot) {
-            return Some(Err(hold.reason));
+        if let Some(found) = self.slots.health(slot) {
+            return Some(Err(found.to_string()));
         }
         match self.readiness.probed().verdict {
             Verdict::Probing => None,

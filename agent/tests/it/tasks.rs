@@ -6,8 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use fake_nvml::install::Fake;
 use pictor_processes::until;
-use pictor_protocol::{AttemptId, DesiredState, Lease, ReasonCode, SlotDesired, SlotReason, SlotStatus};
+use pictor_protocol::{
+    AttemptId, Check, DesiredState, Lease, ReasonCode, SlotDesired, SlotReason, SlotStatus,
+};
 
 use super::{
     agent::{Agent, client, config_text},
@@ -202,6 +205,41 @@ async fn a_slot_paused_in_the_console_stops_and_resumes() {
     assert_eq!(farm.registry.books().asks.len(), asks, "a paused slot asks for nothing");
     farm.registry.books().slots = vec![];
     farm.call(next.id, "complete").await;
+}
+
+#[tokio::test]
+async fn a_slot_without_its_gpu_is_held_and_its_neighbours_go_on() {
+    let farm = Farm::new("plain").await;
+    let profile = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nvml/server-8.toml");
+    let fake = Fake::install(farm.folder.path(), &std::fs::read_to_string(profile).unwrap());
+    let config = format!(
+        "{}[metrics]\nnvml_library = \"{}\"\n",
+        config_text(&farm.registry.url()),
+        fake.library.display()
+    );
+    let lease = farm.registry.add_task("1", Some(SIZE));
+    let _agent = Agent::start(farm.folder.path(), &config).await;
+    let released = farm.call(lease.id, "release").await;
+    assert!(released.contains("no GPU"), "{released}");
+    let beat = until("a heartbeat that says which slot is held", async || {
+        let books = farm.registry.books();
+        books
+            .beats
+            .last()
+            .filter(|beat| !beat.slots[0].reasons.is_empty() && !beat.health.is_empty())
+            .cloned()
+    })
+    .await;
+    let reason = &beat.slots[0].reasons[0];
+    assert_eq!((reason.code, reason.check), (ReasonCode::Health, Some(Check::GpuFallback)));
+    assert!(beat.accepts_tasks && beat.slots[1..].iter().all(|slot| slot.reasons.is_empty()), "{beat:?}");
+    let found = beat.health.iter().find(|finding| finding.check == Check::GpuFallback.as_str());
+    assert!(found.is_some_and(|finding| finding.found.starts_with("slot 0: ")), "{:?}", beat.health);
+    let others = async || {
+        let books = farm.registry.books();
+        books.asks.last().filter(|ask| ask.slots == [1, 2, 3, 4, 5, 6, 7]).map(drop)
+    };
+    until("its neighbours to ask", others).await;
 }
 
 #[tokio::test]
