@@ -15,6 +15,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRAPE = REPOSITORY / "agent/tests/data/scrapes/server-8.prom"
+DOCUMENT = REPOSITORY / "docs/metrics.md"
 GPUS = 8
 ACCOUNTS = 100
 BLOCK_SECONDS = 2 * 3600
@@ -175,6 +176,12 @@ def write_own(window, worker, families):
     write_money(put)
 
 
+def collectors():
+    """Their names, as docs/metrics.md has them of the code."""
+    agents = DOCUMENT.read_text().split("## Registry")[0]
+    return re.findall(r"^### (\w+)$", agents, re.MULTILINE)
+
+
 def write_host(put):
     for core in range(64):
         put("pictor_cpu_core_utilization_ratio", f'cpu="{core}"', GAUGE, core * 5)
@@ -193,7 +200,7 @@ def write_host(put):
     for device in ("eth0", "eth1"):
         for direction in ("rx", "tx"):
             put("pictor_network_bytes_total", f'device="{device}",direction="{direction}"', Shape(1e9, per_second=3e5))
-    for collector in ("nvml", "host", "render", "earnings"):
+    for collector in collectors():
         put("pictor_collector_success", f'collector="{collector}"', CONSTANT)
     for check in ("blender", "sandbox", "disk", "registry", "clock", "gpus", "gpu_fallback", "gpu_throttling", "gpu_xid"):
         put("pictor_health", f'check="{check}"', CONSTANT)

@@ -1,32 +1,28 @@
-//! What this agent measures: of GPUs and machine, of its own work, of money. Add a collector by a file, its `mod` line and
-//! its lines in [`catalogue`] and [`all`].
+//! What this agent measures: of GPUs and machine, of its own work, of money. A collector is a file with an `ENTRY`, which
+//! [`ALL`] lists.
 
-pub mod earnings;
-pub mod render;
+mod earnings;
+mod host;
+mod nvml;
+mod render;
 pub mod settings;
 
 use std::{path::PathBuf, sync::Arc};
 
 use pictor_family::Family;
-use pictor_measure::{
-    agent_process,
-    exposition::Collector,
-    host::{self, HostSample},
-    nvml::{self, Gpus},
-    sampler,
-    settings::Settings,
-};
+use pictor_measure::{exposition::Collector, host::HostSample, nvml::Gpus, sampler};
 use pictor_protocol::Earned;
 use tokio::sync::watch;
 
 use crate::{
     connection::Connection, counters::Counters, economics::Economics, health::Health, idle::Idle,
-    outbox::Outbox, program::VERSION, slots::Slots,
+    outbox::Outbox, slots::Slots,
 };
+pub use settings::Settings;
 
 /// What collectors read and write in the rest of the agent.
 pub struct Sources {
-    pub metrics: Settings,
+    pub settings: Settings,
     pub data: PathBuf,
     pub gpus: watch::Sender<Option<Gpus>>,
     pub host: watch::Sender<Option<HostSample>>,
@@ -42,42 +38,29 @@ pub struct Sources {
     pub health: Arc<Health>,
 }
 
-/// Every family that an agent can show, by collector; those of the sampler itself come last.
-pub fn catalogue() -> Vec<(&'static str, Vec<Family>)> {
-    vec![
-        ("nvml", nvml::FAMILIES.to_vec()),
-        ("nvml, with `dcgm_names = true`", nvml::dcgm::families()),
-        ("host", [&host::FAMILIES[..], &agent_process::FAMILIES[..]].concat()),
-        ("render", render::FAMILIES.to_vec()),
-        ("earnings", earnings::FAMILIES.to_vec()),
-        ("every collector", sampler::FAMILIES.to_vec()),
-    ]
+/// One collector: a file of this folder, and its line in [`ALL`].
+pub struct Entry {
+    /// As in `/metrics/{name}` and `disabled_collectors`.
+    name: &'static str,
+    /// What it can show, by what docs/metrics.md calls it.
+    families: fn() -> Vec<Group>,
+    make: fn(&Sources) -> anyhow::Result<Box<dyn Collector>>,
 }
 
+/// Families under one heading.
+pub type Group = (&'static str, Vec<Family>);
+
 /// Every collector, in the order of the exposition.
-pub fn all(sources: Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
-    let earnings = earnings::Earnings {
-        earned: sources.earned,
-        connection: sources.connection.clone(),
-        gpus: sources.gpus.subscribe(),
-        host: sources.host.subscribe(),
-        slots: Arc::clone(&sources.slots),
-        economics: sources.economics,
-    };
-    let (metrics, slots) = (&sources.metrics, Arc::clone(&sources.slots));
-    let is_working = move || slots.is_working();
-    let nvml = nvml::Nvml::new(metrics, &sources.data, &sources.hostname, is_working, sources.gpus)?;
-    Ok(vec![
-        Box::new(nvml),
-        Box::new(host::Host::new(&sources.metrics, sources.host, VERSION, sources.hostname, sources.os)?),
-        Box::new(render::Render {
-            slots: sources.slots,
-            outbox: sources.outbox,
-            counters: sources.counters,
-            idle: sources.idle,
-            connection: sources.connection,
-            health: sources.health,
-        }),
-        Box::new(earnings),
-    ])
+const ALL: &[Entry] = &[nvml::ENTRY, host::ENTRY, render::ENTRY, earnings::ENTRY];
+
+/// Every family that an agent can show, by collector; those of the sampler itself come last.
+pub fn catalogue() -> Vec<Group> {
+    let of_collectors = ALL.iter().flat_map(|entry| (entry.families)());
+    of_collectors.chain([("every collector", sampler::FAMILIES.to_vec())]).collect()
+}
+
+/// Those that are not switched off.
+pub fn make(sources: &Sources) -> anyhow::Result<Vec<Box<dyn Collector>>> {
+    let is_on = |entry: &&Entry| sources.settings.disabled.iter().all(|name| name.as_str() != entry.name);
+    ALL.iter().filter(is_on).map(|entry| (entry.make)(sources)).collect()
 }

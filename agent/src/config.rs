@@ -127,7 +127,7 @@ pub struct Config {
     pub sandbox: sandbox::Settings,
     /// `wall` is each task's own.
     pub limits: Limits,
-    pub metrics: pictor_measure::Settings,
+    pub metrics: collectors::Settings,
     /// Who may read them.
     pub metrics_access: MetricsAccess,
     pub economics: economics::Settings,

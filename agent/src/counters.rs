@@ -2,33 +2,32 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pictor_family::Family;
+use pictor_family::{Family, families};
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, core::Collector, proto::MetricFamily,
 };
 
 use crate::eta::EtaPoint;
 
-pub const TASKS: Family =
-    Family::counter("pictor_tasks_total", &["result"], "Tasks that ended here, by result.");
-pub const PHASES: Family =
-    Family::histogram("pictor_task_phase_seconds", &["phase"], "What tasks spent their time on.");
-pub const FRAMES: Family = Family::counter(
-    "pictor_frames_total",
-    &["result"],
-    "Frames that the registry took, and frames that failed.",
-);
-pub const STARTS: Family = Family::counter("pictor_blender_starts_total", &["kind"], "Starts of Blender.");
-pub const SCENE_HITS: Family =
-    Family::counter("pictor_scene_cache_hits_total", &[], "Scenes that were in the cache.");
-pub const SCENE_MISSES: Family =
-    Family::counter("pictor_scene_cache_misses_total", &[], "Scenes that had to be fetched.");
-pub const SCENE_BYTES: Family = Family::gauge("pictor_scene_cache_bytes", &[], "What the scene cache holds.");
-pub const ETA_ERROR: Family = Family::histogram(
-    "pictor_task_eta_error_ratio",
-    &["at"],
-    "How wrong the estimated remaining time was, over the true one, by how much was rendered then.",
-);
+families! {
+    pub FAMILIES:
+    /// Tasks that ended here, by result.
+    TASKS = counter("pictor_tasks_total", ["result"]);
+    /// What tasks spent their time on.
+    PHASES = histogram("pictor_task_phase_seconds", ["phase"]);
+    /// Frames that the registry took, and frames that failed.
+    FRAMES = counter("pictor_frames_total", ["result"]);
+    /// Starts of Blender.
+    STARTS = counter("pictor_blender_starts_total", ["kind"]);
+    /// Scenes that were in the cache.
+    SCENE_HITS = counter("pictor_scene_cache_hits_total", []);
+    /// Scenes that had to be fetched.
+    SCENE_MISSES = counter("pictor_scene_cache_misses_total", []);
+    /// What the scene cache holds.
+    pub SCENE_BYTES = gauge("pictor_scene_cache_bytes", []);
+    /// How wrong the estimated remaining time was, over the true one, by how much was rendered then.
+    ETA_ERROR = histogram("pictor_task_eta_error_ratio", ["at"]);
+}
 
 /// From a small scene's load to a long render.
 const PHASE_BUCKETS_SECONDS: [f64; 12] =

@@ -140,7 +140,8 @@ async fn render_all(config: &Config) -> Vec<Render> {
         Err(reason) => return vec![Render { slot: 0, figures: None, frame: None, error: Some(reason) }],
     };
     let mut renders = Vec::new();
-    let devices = devices::find(config.device, config.metrics.nvml_library.clone(), &config.data).await;
+    let devices =
+        devices::find(config.device, config.metrics.measured.nvml_library.clone(), &config.data).await;
     for (slot, device) in (0..).zip(devices) {
         let rendered = test_render::render(&tools, device, slot, &config.limits, &folder).await;
         let kept = rendered.and_then(|(figures, png)| {
@@ -211,7 +212,7 @@ async fn isolation(config: &Config) -> Finding {
 }
 
 async fn gpus(config: &Config) -> Finding {
-    let library = config.metrics.nvml_library.clone();
+    let library = config.metrics.measured.nvml_library.clone();
     let measured = tokio::task::spawn_blocking(move || nvml::measure_once(library)).await;
     let (visible, reason) = match measured {
         Ok(Ok(gpus)) => (gpus, "NVML shows no GPU".to_owned()),

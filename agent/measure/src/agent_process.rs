@@ -3,20 +3,24 @@
 use std::fs;
 
 use anyhow::anyhow;
-use pictor_family::Family;
+use pictor_family::families;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::exposition::{Families, float};
 
-const CPU: Family =
-    Family::counter("pictor_agent_cpu_seconds_total", &[], "Processor time the agent itself has used.");
-const MEMORY: Family =
-    Family::gauge("pictor_agent_resident_memory_bytes", &[], "Memory the agent itself has in use.");
-const THREADS: Family = Family::gauge("pictor_agent_threads", &[], "Threads of the agent.");
-const FILES: Family = Family::gauge("pictor_agent_open_files", &[], "Files the agent has open.");
-const STARTED: Family =
-    Family::gauge("pictor_agent_start_timestamp_seconds", &[], "When the agent was started.");
-pub const FAMILIES: [Family; 5] = [CPU, MEMORY, THREADS, FILES, STARTED];
+families! {
+    pub FAMILIES:
+    /// Processor time the agent itself has used.
+    CPU = counter("pictor_agent_cpu_seconds_total", []);
+    /// Memory the agent itself has in use.
+    MEMORY = gauge("pictor_agent_resident_memory_bytes", []);
+    /// Threads of the agent.
+    THREADS = gauge("pictor_agent_threads", []);
+    /// Files the agent has open.
+    FILES = gauge("pictor_agent_open_files", []);
+    /// When the agent was started.
+    STARTED = gauge("pictor_agent_start_timestamp_seconds", []);
+}
 
 /// This process, measured again and again.
 pub(super) struct AgentProcess {

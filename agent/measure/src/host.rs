@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use pictor_family::Family;
+use pictor_family::families;
 use sysinfo::{
     Components, CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, RefreshKind, System,
 };
@@ -18,48 +18,40 @@ use super::{
     settings::Settings,
 };
 
-const WORKER: Family = Family::gauge(
-    "pictor_worker_info",
-    &["version", "os", "kernel", "hostname"],
-    "The agent and the machine it runs on.",
-);
-const CPU: Family = Family::gauge("pictor_cpu_utilization_ratio", &[], "Use of all cores.");
-const CORE: Family = Family::gauge("pictor_cpu_core_utilization_ratio", &["cpu"], "Use of one core.");
-const CPU_TEMPERATURE: Family =
-    Family::gauge("pictor_cpu_temperature_celsius", &["sensor"], "What the processor's sensors say.");
-const MEMORY_TOTAL: Family = Family::gauge("pictor_memory_total_bytes", &[], "The machine's memory.");
-const MEMORY_USED: Family = Family::gauge("pictor_memory_used_bytes", &[], "Memory in use.");
-const MEMORY_AVAILABLE: Family =
-    Family::gauge("pictor_memory_available_bytes", &[], "Memory that programs can still get.");
-const SWAP_TOTAL: Family = Family::gauge("pictor_swap_total_bytes", &[], "The machine's swap space.");
-const SWAP_USED: Family = Family::gauge("pictor_swap_used_bytes", &[], "Swap space in use.");
-const LOAD: Family = Family::gauge(
-    "pictor_load_average",
-    &["period"],
-    "Programs that run or wait to run, averaged over 1m, 5m or 15m.",
-);
-const BOOTED: Family = Family::gauge("pictor_boot_timestamp_seconds", &[], "When the machine was started.");
-const DISK_TOTAL: Family = Family::gauge("pictor_disk_total_bytes", &["mount"], "Size of a file system.");
-const DISK_FREE: Family =
-    Family::gauge("pictor_disk_free_bytes", &["mount"], "What is free on a file system.");
-const NETWORK: Family =
-    Family::counter("pictor_network_bytes_total", &["device", "direction"], "Bytes over a network device.");
-pub const FAMILIES: [Family; 14] = [
-    WORKER,
-    CPU,
-    CORE,
-    CPU_TEMPERATURE,
-    MEMORY_TOTAL,
-    MEMORY_USED,
-    MEMORY_AVAILABLE,
-    SWAP_TOTAL,
-    SWAP_USED,
-    LOAD,
-    BOOTED,
-    DISK_TOTAL,
-    DISK_FREE,
-    NETWORK,
-];
+/// As this collector is called.
+pub const NAME: &str = "host";
+
+families! {
+    pub FAMILIES:
+    /// The agent and the machine it runs on.
+    WORKER = gauge("pictor_worker_info", ["version", "os", "kernel", "hostname"]);
+    /// Use of all cores.
+    CPU = gauge("pictor_cpu_utilization_ratio", []);
+    /// Use of one core.
+    CORE = gauge("pictor_cpu_core_utilization_ratio", ["cpu"]);
+    /// What the processor's sensors say.
+    CPU_TEMPERATURE = gauge("pictor_cpu_temperature_celsius", ["sensor"]);
+    /// The machine's memory.
+    MEMORY_TOTAL = gauge("pictor_memory_total_bytes", []);
+    /// Memory in use.
+    MEMORY_USED = gauge("pictor_memory_used_bytes", []);
+    /// Memory that programs can still get.
+    MEMORY_AVAILABLE = gauge("pictor_memory_available_bytes", []);
+    /// The machine's swap space.
+    SWAP_TOTAL = gauge("pictor_swap_total_bytes", []);
+    /// Swap space in use.
+    SWAP_USED = gauge("pictor_swap_used_bytes", []);
+    /// Programs that run or wait to run, averaged over 1m, 5m or 15m.
+    LOAD = gauge("pictor_load_average", ["period"]);
+    /// When the machine was started.
+    BOOTED = gauge("pictor_boot_timestamp_seconds", []);
+    /// Size of a file system.
+    DISK_TOTAL = gauge("pictor_disk_total_bytes", ["mount"]);
+    /// What is free on a file system.
+    DISK_FREE = gauge("pictor_disk_free_bytes", ["mount"]);
+    /// Bytes over a network device.
+    NETWORK = counter("pictor_network_bytes_total", ["device", "direction"]);
+}
 
 /// Label and help of one sensor that measures the processor, by how its drivers name it.
 const CPU_SENSORS: [&str; 5] = ["coretemp", "k10temp", "zenpower", "cpu", "Tctl"];
@@ -229,7 +221,7 @@ impl Host {
 
 impl Collector for Host {
     fn name(&self) -> &'static str {
-        "host"
+        NAME
     }
 
     fn interval(&self) -> Duration {

@@ -38,6 +38,9 @@ pub use families::FAMILIES;
 pub use sample::{GpuSample, ProcessMemory};
 pub use xid::XidEvent;
 
+/// As this collector is called.
+pub const NAME: &str = "nvml";
+
 /// The machine's GPUs as last measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Gpus {
@@ -177,7 +180,7 @@ impl Nvml {
 
 impl Collector for Nvml {
     fn name(&self) -> &'static str {
-        "nvml"
+        NAME
     }
 
     fn interval(&self) -> Duration {

@@ -10,28 +10,21 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use flate2::{Compression, Crc, write::DeflateEncoder};
-use pictor_family::Family;
+use pictor_family::families;
 use pictor_ground::clock;
 use prometheus::TextEncoder;
 
 use super::exposition::{Collector, Families};
 
-const SUCCESS: Family = Family::gauge(
-    "pictor_collector_success",
-    &["collector"],
-    "Whether the collector's last measurement worked.",
-);
-const DURATION: Family = Family::gauge(
-    "pictor_collector_duration_seconds",
-    &["collector"],
-    "How long the collector's last measurement took.",
-);
-const LAST_SUCCESS: Family = Family::gauge(
-    "pictor_collector_last_success_timestamp_seconds",
-    &["collector"],
-    "When the collector last measured.",
-);
-pub const FAMILIES: [Family; 3] = [SUCCESS, DURATION, LAST_SUCCESS];
+families! {
+    pub FAMILIES:
+    /// Whether the collector's last measurement worked.
+    SUCCESS = gauge("pictor_collector_success", ["collector"]);
+    /// How long the collector's last measurement took.
+    DURATION = gauge("pictor_collector_duration_seconds", ["collector"]);
+    /// When the collector last measured.
+    LAST_SUCCESS = gauge("pictor_collector_last_success_timestamp_seconds", ["collector"]);
+}
 
 /// A collector that does not come back for this long, and for this many of its intervals, hangs.
 const STALE_AFTER: Duration = Duration::from_secs(30);

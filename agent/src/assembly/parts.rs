@@ -86,7 +86,7 @@ pub(crate) async fn assemble(
     let registry = Registry::new(&config.identity.0)?;
     let machine = Machine::identify(&config.data)?;
     let (shared, idle) = Shared::open(&config).await?;
-    let (sampler, threads) = Sampler::start(collectors::all(shared.sources(&config, &machine))?)?;
+    let (sampler, threads) = Sampler::start(collectors::make(&shared.sources(&config, &machine))?)?;
     let watched = shared.watched(&config);
     let heartbeat = Arc::new(shared.heartbeat(registry.clone(), &config, machine, listen));
     tracing::info!("serving http://{listen}/metrics, data in {}", config.data.display());
@@ -113,7 +113,8 @@ pub(crate) async fn assemble(
 impl Shared {
     async fn open(config: &Config) -> anyhow::Result<(Shared, Supervisors)> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
-        let devices = devices::find(config.device, config.metrics.nvml_library.clone(), &config.data).await;
+        let devices =
+            devices::find(config.device, config.metrics.measured.nvml_library.clone(), &config.data).await;
         let (slots, news) = (Arc::new(Slots::new(devices)), Arc::new(Notify::new()));
         let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
         let idle = watch::Sender::new(config.idle.clone());
@@ -151,7 +152,7 @@ impl Shared {
 
     fn sources(&self, config: &Config, machine: &Machine) -> Sources {
         Sources {
-            metrics: config.metrics.clone(),
+            settings: config.metrics.clone(),
             data: config.data.clone(),
             gpus: self.gpus.clone(),
             host: self.host.clone(),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pictor_family::Family;
+use pictor_family::families;
 use pictor_measure::{
     exposition::{Collector, Families},
     host::HostSample,
@@ -11,81 +11,63 @@ use pictor_measure::{
 use pictor_protocol::Earned;
 use tokio::sync::watch;
 
+use super::Entry;
 use crate::{
     connection::Connection,
     economics::{Costs, Economics, GpuReading, Reading, Totals},
     slots::Slots,
 };
 
-const EARNINGS: Family = Family::counter(
-    "pictor_earnings_total",
-    &["currency"],
-    "What this worker has earned, all time, in whole units of the currency.",
-);
-const POINTS: Family = Family::counter("pictor_points_total", &[], "Points of this worker, all time.");
-const HEARTBEAT: Family = Family::gauge(
-    "pictor_heartbeat_last_success_timestamp_seconds",
-    &[],
-    "When the registry last accepted a heartbeat.",
-);
-const SKEW: Family = Family::gauge(
-    "pictor_clock_skew_seconds",
-    &[],
-    "How far this machine's clock is ahead of the registry's, to the second.",
-);
-const ENERGY: Family = Family::counter(
-    "pictor_energy_joules_total",
-    &["component", "source"],
-    "Energy used, all time: of GPUs as they measure it, of the rest of the machine as estimated.",
-);
-const ELECTRICITY: Family = Family::counter(
-    "pictor_electricity_cost_total",
-    &["currency"],
-    "What that energy cost at the prices of its time, all time.",
-);
-const IDLE_ELECTRICITY: Family = Family::counter(
-    "pictor_electricity_idle_cost_total",
-    &["currency"],
-    "The part of the electricity's cost while no slot had a task.",
-);
-const PRICE: Family =
-    Family::gauge("pictor_electricity_price", &["currency"], "What a kilowatt-hour costs now.");
-const AMORTISATION: Family = Family::counter(
-    "pictor_amortisation_cost_total",
-    &["currency"],
-    "What the machine cost besides electricity, by its owner's price for an hour, all time.",
-);
-const EXCHANGE: Family = Family::gauge(
-    "pictor_exchange_rate",
-    &["from", "to"],
-    "Units of the owner's currency for one of the network's; 1 where both are the same.",
-);
-const EXCHANGE_AT: Family = Family::gauge(
-    "pictor_exchange_rate_timestamp_seconds",
-    &["from", "to"],
-    "The day of the exchange rate; absent where both currencies are the same.",
-);
-pub const FAMILIES: [Family; 11] = [
-    EARNINGS,
-    POINTS,
-    HEARTBEAT,
-    SKEW,
-    ENERGY,
-    ELECTRICITY,
-    IDLE_ELECTRICITY,
-    PRICE,
-    AMORTISATION,
-    EXCHANGE,
-    EXCHANGE_AT,
-];
+const NAME: &str = "earnings";
 
-pub struct Earnings {
-    pub earned: watch::Receiver<Option<Earned>>,
-    pub connection: watch::Receiver<Connection>,
-    pub gpus: watch::Receiver<Option<Gpus>>,
-    pub host: watch::Receiver<Option<HostSample>>,
-    pub slots: Arc<Slots>,
-    pub economics: Arc<Economics>,
+families! {
+    FAMILIES:
+    /// What this worker has earned, all time, in whole units of the currency.
+    EARNINGS = counter("pictor_earnings_total", ["currency"]);
+    /// Points of this worker, all time.
+    POINTS = counter("pictor_points_total", []);
+    /// When the registry last accepted a heartbeat.
+    HEARTBEAT = gauge("pictor_heartbeat_last_success_timestamp_seconds", []);
+    /// How far this machine's clock is ahead of the registry's, to the second.
+    SKEW = gauge("pictor_clock_skew_seconds", []);
+    /// Energy used, all time: of GPUs as they measure it, of the rest of the machine as estimated.
+    ENERGY = counter("pictor_energy_joules_total", ["component", "source"]);
+    /// What that energy cost at the prices of its time, all time.
+    ELECTRICITY = counter("pictor_electricity_cost_total", ["currency"]);
+    /// The part of the electricity's cost while no slot had a task.
+    IDLE_ELECTRICITY = counter("pictor_electricity_idle_cost_total", ["currency"]);
+    /// What a kilowatt-hour costs now.
+    PRICE = gauge("pictor_electricity_price", ["currency"]);
+    /// What the machine cost besides electricity, by its owner's price for an hour, all time.
+    AMORTISATION = counter("pictor_amortisation_cost_total", ["currency"]);
+    /// Units of the owner's currency for one of the network's; 1 where both are the same.
+    EXCHANGE = gauge("pictor_exchange_rate", ["from", "to"]);
+    /// The day of the exchange rate; absent where both currencies are the same.
+    EXCHANGE_AT = gauge("pictor_exchange_rate_timestamp_seconds", ["from", "to"]);
+}
+
+pub(super) const ENTRY: Entry = Entry {
+    name: NAME,
+    families: || vec![(NAME, FAMILIES.to_vec())],
+    make: |sources| {
+        Ok(Box::new(Earnings {
+            earned: sources.earned.clone(),
+            connection: sources.connection.clone(),
+            gpus: sources.gpus.subscribe(),
+            host: sources.host.subscribe(),
+            slots: Arc::clone(&sources.slots),
+            economics: Arc::clone(&sources.economics),
+        }))
+    },
+};
+
+struct Earnings {
+    earned: watch::Receiver<Option<Earned>>,
+    connection: watch::Receiver<Connection>,
+    gpus: watch::Receiver<Option<Gpus>>,
+    host: watch::Receiver<Option<HostSample>>,
+    slots: Arc<Slots>,
+    economics: Arc<Economics>,
 }
 
 impl Earnings {
@@ -151,7 +133,7 @@ impl Earnings {
 
 impl Collector for Earnings {
     fn name(&self) -> &'static str {
-        "earnings"
+        NAME
     }
 
     fn interval(&self) -> Duration {

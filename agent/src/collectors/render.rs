@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use pictor_blender::Device;
-use pictor_family::Family;
+use pictor_family::families;
 use pictor_measure::exposition::{Collector, Families, float};
 use pictor_protocol::{DesiredState, SlotStatus, WorkerStatus};
 use tokio::sync::watch;
 
+use super::Entry;
 use crate::{
     connection::Connection,
     counters::{self, Counters},
@@ -17,74 +18,60 @@ use crate::{
     slots::Slots,
 };
 
-const STATUS: Family = Family::gauge(
-    "pictor_worker_status",
-    &["status"],
-    "Where the worker stands: 1 for its status, 0 for the others.",
-);
-const SLOTS: Family = Family::gauge("pictor_slots", &["status"], "Slots by status.");
-const RUNNING: Family = Family::gauge("pictor_task_running", &["slot"], "Whether the slot has a task.");
-const TASK: Family = Family::gauge("pictor_task_info", &["slot", "job_id", "task_id"], "The task of a slot.");
-const PROGRESS: Family =
-    Family::gauge("pictor_task_progress_ratio", &["slot"], "How much of the task is rendered.");
-const ELAPSED: Family =
-    Family::gauge("pictor_task_elapsed_seconds", &["slot"], "Time since the task was taken.");
-const REMAINING: Family =
-    Family::gauge("pictor_task_remaining_seconds", &["slot"], "Time until the task is rendered, estimated.");
-const HEALTH: Family = Family::gauge(
-    "pictor_health",
-    &["check"],
-    "1 where a check finds nothing to do, 0 where it does: `pictor-agent doctor` says what.",
-);
-const SLOT_BUSY: Family =
-    Family::counter("pictor_slot_busy_seconds_total", &["slot"], "Time in which the slot had a task.");
-const GPU_BUSY: Family = Family::counter(
-    "pictor_gpu_busy_seconds_total",
-    &["uuid", "gpu"],
-    "Time in which the GPU's slot had a task.",
-);
-const OUTBOX: Family = Family::gauge("pictor_outbox_entries", &[], "Results that wait to be sent.");
-const IDLE_RUNNING: Family = Family::gauge(
-    "pictor_idle_workload_running",
-    &["slot"],
-    "Whether the owner's own program runs on the slot's GPU; absent for slots without one.",
-);
-const IDLE_SECONDS: Family = Family::counter(
-    "pictor_idle_workload_seconds_total",
-    &["slot"],
-    "Time in which the owner's own program ran on the slot's GPU.",
-);
-pub const FAMILIES: [Family; 21] = [
-    STATUS,
-    SLOTS,
-    RUNNING,
-    TASK,
-    PROGRESS,
-    ELAPSED,
-    REMAINING,
-    counters::TASKS,
-    counters::PHASES,
-    counters::FRAMES,
-    counters::STARTS,
-    counters::SCENE_HITS,
-    counters::SCENE_MISSES,
-    counters::SCENE_BYTES,
-    HEALTH,
-    counters::ETA_ERROR,
-    SLOT_BUSY,
-    GPU_BUSY,
-    OUTBOX,
-    IDLE_RUNNING,
-    IDLE_SECONDS,
-];
+const NAME: &str = "render";
 
-pub struct Render {
-    pub slots: Arc<Slots>,
-    pub outbox: Arc<Outbox>,
-    pub counters: Arc<Counters>,
-    pub idle: Arc<Idle>,
-    pub connection: watch::Receiver<Connection>,
-    pub health: Arc<Health>,
+families! {
+    FAMILIES:
+    /// Where the worker stands: 1 for its status, 0 for the others.
+    STATUS = gauge("pictor_worker_status", ["status"]);
+    /// Slots by status.
+    SLOTS = gauge("pictor_slots", ["status"]);
+    /// Whether the slot has a task.
+    RUNNING = gauge("pictor_task_running", ["slot"]);
+    /// The task of a slot.
+    TASK = gauge("pictor_task_info", ["slot", "job_id", "task_id"]);
+    /// How much of the task is rendered.
+    PROGRESS = gauge("pictor_task_progress_ratio", ["slot"]);
+    /// Time since the task was taken.
+    ELAPSED = gauge("pictor_task_elapsed_seconds", ["slot"]);
+    /// Time until the task is rendered, estimated.
+    REMAINING = gauge("pictor_task_remaining_seconds", ["slot"]);
+    /// 1 where a check finds nothing to do, 0 where it does: `pictor-agent doctor` says what.
+    HEALTH = gauge("pictor_health", ["check"]);
+    /// Time in which the slot had a task.
+    SLOT_BUSY = counter("pictor_slot_busy_seconds_total", ["slot"]);
+    /// Time in which the GPU's slot had a task.
+    GPU_BUSY = counter("pictor_gpu_busy_seconds_total", ["uuid", "gpu"]);
+    /// Results that wait to be sent.
+    OUTBOX = gauge("pictor_outbox_entries", []);
+    /// Whether the owner's own program runs on the slot's GPU; absent for slots without one.
+    IDLE_RUNNING = gauge("pictor_idle_workload_running", ["slot"]);
+    /// Time in which the owner's own program ran on the slot's GPU.
+    IDLE_SECONDS = counter("pictor_idle_workload_seconds_total", ["slot"]);
+}
+
+pub(super) const ENTRY: Entry = Entry {
+    name: NAME,
+    families: || vec![(NAME, [&FAMILIES[..], &counters::FAMILIES[..]].concat())],
+    make: |sources| {
+        Ok(Box::new(Render {
+            slots: Arc::clone(&sources.slots),
+            outbox: Arc::clone(&sources.outbox),
+            counters: Arc::clone(&sources.counters),
+            idle: Arc::clone(&sources.idle),
+            connection: sources.connection.clone(),
+            health: Arc::clone(&sources.health),
+        }))
+    },
+};
+
+struct Render {
+    slots: Arc<Slots>,
+    outbox: Arc<Outbox>,
+    counters: Arc<Counters>,
+    idle: Arc<Idle>,
+    connection: watch::Receiver<Connection>,
+    health: Arc<Health>,
 }
 
 impl Render {
@@ -162,7 +149,7 @@ impl Render {
 
 impl Collector for Render {
     fn name(&self) -> &'static str {
-        "render"
+        NAME
     }
 
     fn interval(&self) -> Duration {

@@ -49,6 +49,10 @@ fn a_mistake_is_named_with_its_line() {
             format!("{good}[metrics]\nhost_interval_seconds = 0.0\n"),
             "`host_interval_seconds` under [metrics]",
         ),
+        (
+            format!("{good}[metrics]\ndisabled_collectors = [\"host\", \"disk\"]\n"),
+            "line 6: there is no collector `disk`; there are nvml, host, render, earnings",
+        ),
         ("registry = ".to_owned(), "line 1: "),
     ] {
         let path = write(folder.path(), "worker.toml", &text);

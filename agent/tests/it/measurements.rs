@@ -60,6 +60,19 @@ async fn shows_what_it_measures_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_collector_that_is_switched_off_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("{}disabled_collectors = [\"host\"]\n", without_gpu());
+    let agent = Agent::start(folder.path(), &config).await;
+    until("other measurements", async || agent.metric("pictor_outbox_entries").await).await;
+    until("earnings", async || agent.metric("pictor_collector_success{collector=\"earnings\"}").await).await;
+    let text = agent.get("/metrics").await;
+    assert!(!text.contains("pictor_memory_total_bytes") && !text.contains("collector=\"host\""), "{text}");
+    assert_eq!(client().get(agent.url("/metrics/host")).send().await.unwrap().status(), 404);
+    exposition::check(&text);
+}
+
+#[tokio::test]
 async fn parts_gzip_and_health() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), &without_gpu()).await;

@@ -45,7 +45,8 @@ fn document(agent: &Catalogue, registry: &Catalogue) -> String {
     section(
         &mut text,
         "Agent",
-        "An agent serves all of them at `/metrics`, those of one collector at `/metrics/{collector}`.",
+        "An agent serves all of them at `/metrics`, those of one collector at `/metrics/{collector}`; \
+         `disabled_collectors` under `[metrics]` of its config file leaves collectors out.",
         agent,
     );
     section(

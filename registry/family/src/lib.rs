@@ -61,3 +61,33 @@ impl Family {
 
 /// The base units that names end in.
 const UNITS: [&str; 6] = ["seconds", "bytes", "celsius", "watts", "joules", "hertz"];
+
+/// Families, each said once: its doc comment is the HELP text, its labels stand beside it, and the list has them all.
+///
+/// ```
+/// pictor_family::families! {
+///     pub FAMILIES:
+///     /// Slots by status.
+///     SLOTS = gauge("pictor_slots", ["status"]);
+///     /// Bytes over a network device.
+///     pub NETWORK = counter("pictor_network_bytes_total", ["device", "direction"]);
+/// }
+/// assert_eq!(FAMILIES.map(|family| family.help), ["Slots by status.", "Bytes over a network device."]);
+/// assert_eq!((SLOTS.name, NETWORK.labels.len()), ("pictor_slots", 2));
+/// ```
+#[macro_export]
+macro_rules! families {
+    (
+        $list_vis:vis $list:ident:
+        $(
+            $(#[doc = $help:literal])+
+            $vis:vis $family:ident = $kind:ident($name:literal, [$($label:literal),*]);
+        )+
+    ) => {
+        $(
+            $vis const $family: $crate::Family =
+                $crate::Family::$kind($name, &[$($label),*], concat!($($help),+).trim_ascii());
+        )+
+        $list_vis const $list: [$crate::Family; [$($name),+].len()] = [$($family),+];
+    };
+}

@@ -1,6 +1,6 @@
 //! The metric families of GPUs.
 
-use pictor_family::Family;
+use pictor_family::{Family, families};
 
 use super::{
     Families, Row,
@@ -11,182 +11,90 @@ use super::{
     xid::Xids,
 };
 
-const GPU: &[&str] = &["uuid", "gpu"];
-
-const VISIBLE: Family = Family::gauge("pictor_gpus_visible", &[], "GPUs that answer.");
-const EXPECTED: Family = Family::gauge(
-    "pictor_gpus_expected",
-    &[],
-    "GPUs that this machine has had, remembered across restarts until `pictor-agent doctor --accept-gpus`.",
-);
-const UP: Family = Family::gauge("pictor_gpu_up", GPU, "Whether an expected GPU answers.");
-const INFO: Family = Family::gauge(
-    "pictor_gpu_info",
-    &["uuid", "gpu", "name", "driver_version", "pci_bus_id"],
-    "What a GPU is.",
-);
-const UTILIZATION: Family = Family::gauge("pictor_gpu_utilization_ratio", GPU, "Time in which a kernel ran.");
-const MEMORY_UTILIZATION: Family = Family::gauge(
-    "pictor_gpu_memory_utilization_ratio",
-    GPU,
-    "Time in which the memory was read or written.",
-);
-const ENCODER_UTILIZATION: Family =
-    Family::gauge("pictor_gpu_encoder_utilization_ratio", GPU, "Use of the video encoder.");
-const DECODER_UTILIZATION: Family =
-    Family::gauge("pictor_gpu_decoder_utilization_ratio", GPU, "Use of the video decoder.");
-const MEMORY_TOTAL: Family = Family::gauge("pictor_gpu_memory_total_bytes", GPU, "The GPU's memory.");
-const MEMORY_USED: Family = Family::gauge("pictor_gpu_memory_used_bytes", GPU, "GPU memory in use.");
-const MEMORY_FREE: Family = Family::gauge("pictor_gpu_memory_free_bytes", GPU, "GPU memory that is free.");
-const MEMORY_RESERVED: Family = Family::gauge(
-    "pictor_gpu_memory_reserved_bytes",
-    GPU,
-    "GPU memory that the driver keeps. Drivers before 510 count it as used.",
-);
-const TEMPERATURE: Family =
-    Family::gauge("pictor_gpu_temperature_celsius", &["uuid", "gpu", "sensor"], "Temperature.");
-const THRESHOLD: Family = Family::gauge(
-    "pictor_gpu_temperature_threshold_celsius",
-    &["uuid", "gpu", "threshold"],
-    "Temperatures at which the GPU slows or shuts down, and the hottest that it and its memory should be.",
-);
-const POWER: Family = Family::gauge(
-    "pictor_gpu_power_watts",
-    &["uuid", "gpu", "type"],
-    "Power: average of the last second, instant, and the limit in force.",
-);
-const ENERGY: Family = Family::counter("pictor_gpu_energy_joules_total", GPU, "Energy the GPU has used.");
-const FAN: Family = Family::gauge(
-    "pictor_gpu_fan_speed_ratio",
-    &["uuid", "gpu", "fan"],
-    "Fan speed over its full speed, as intended.",
-);
-const CLOCK: Family = Family::gauge("pictor_gpu_clock_hertz", &["uuid", "gpu", "clock"], "Clock now.");
-const CLOCK_MAX: Family =
-    Family::gauge("pictor_gpu_clock_max_hertz", &["uuid", "gpu", "clock"], "Fastest clock.");
-const PERFORMANCE_STATE: Family =
-    Family::gauge("pictor_gpu_performance_state", GPU, "P-state: 0 is the fastest.");
-const THROTTLE_ACTIVE: Family = Family::gauge(
-    "pictor_gpu_throttle_active",
-    &["uuid", "gpu", "reason"],
-    "Whether this keeps the clocks from being higher now.",
-);
-const THROTTLE_SECONDS: Family = Family::counter(
-    "pictor_gpu_throttle_seconds_total",
-    &["uuid", "gpu", "reason"],
-    "Time for which this kept the clocks lower.",
-);
-const ECC: Family = Family::counter(
-    "pictor_gpu_ecc_errors_total",
-    &["uuid", "gpu", "severity", "scope"],
-    "Memory errors: since the driver was loaded (volatile), or in the GPU's life (aggregate).",
-);
-const REMAPPED_ROWS: Family = Family::gauge(
-    "pictor_gpu_remapped_rows",
-    &["uuid", "gpu", "cause"],
-    "Rows of memory replaced after errors.",
-);
-const REMAPPED_ROWS_PENDING: Family = Family::gauge(
-    "pictor_gpu_remapped_rows_pending",
-    GPU,
-    "Whether rows wait to be replaced at the next reset.",
-);
-const REMAPPED_ROWS_FAILED: Family = Family::gauge(
-    "pictor_gpu_remapped_rows_failed",
-    GPU,
-    "Whether a row could not be replaced: the GPU should be.",
-);
-const RETIRED_PAGES: Family = Family::gauge(
-    "pictor_gpu_retired_pages",
-    &["uuid", "gpu", "cause"],
-    "Pages of memory no longer used after errors.",
-);
-const RETIRED_PAGES_PENDING: Family = Family::gauge(
-    "pictor_gpu_retired_pages_pending",
-    GPU,
-    "Whether pages wait to be retired at the next reboot.",
-);
-const XID_ERRORS: Family = Family::counter(
-    "pictor_gpu_xid_errors_total",
-    &["uuid", "gpu", "xid"],
-    "Errors the driver announced since the agent started, by NVIDIA's Xid number.",
-);
-const XID_LAST: Family = Family::gauge(
-    "pictor_gpu_xid_last_timestamp_seconds",
-    &["uuid", "gpu", "xid"],
-    "When the driver last announced this error.",
-);
-const PCIE_GENERATION: Family =
-    Family::gauge("pictor_gpu_pcie_link_generation", GPU, "PCIe generation in use; lower when idle.");
-const PCIE_GENERATION_MAX: Family = Family::gauge(
-    "pictor_gpu_pcie_link_generation_max",
-    GPU,
-    "Highest PCIe generation of GPU and machine together.",
-);
-const PCIE_WIDTH: Family = Family::gauge("pictor_gpu_pcie_link_width", GPU, "PCIe lanes in use.");
-const PCIE_WIDTH_MAX: Family =
-    Family::gauge("pictor_gpu_pcie_link_width_max", GPU, "Most PCIe lanes of GPU and machine together.");
-const PCIE_REPLAYS: Family =
-    Family::counter("pictor_gpu_pcie_replays_total", GPU, "PCIe packets that had to be sent again.");
-const PCIE_BYTES: Family = Family::counter(
-    "pictor_gpu_pcie_bytes_total",
-    &["uuid", "gpu", "direction"],
-    "PCIe traffic, received (rx) and sent (tx) by the GPU; with `pcie_throughput = true`. Where the GPU has no \
-     counter, added up from samples of its rate.",
-);
-const PROCESSES: Family = Family::gauge("pictor_gpu_processes", GPU, "Programs that compute on the GPU.");
-const PROCESS_MEMORY: Family = Family::gauge(
-    "pictor_gpu_process_memory_bytes",
-    &["uuid", "gpu", "pid", "name"],
-    "GPU memory of one program; with `gpu_processes = true`.",
-);
-const RECOVERY_ACTION: Family = Family::gauge(
-    "pictor_gpu_recovery_action",
-    GPU,
-    "What the GPU needs: 0 nothing, 1 a reset, 2 a reboot, 3 peer-to-peer traffic drained, 4 drained and reset.",
-);
-
-pub const FAMILIES: [Family; 39] = [
-    VISIBLE,
-    EXPECTED,
-    UP,
-    INFO,
-    UTILIZATION,
-    MEMORY_UTILIZATION,
-    ENCODER_UTILIZATION,
-    DECODER_UTILIZATION,
-    MEMORY_TOTAL,
-    MEMORY_USED,
-    MEMORY_FREE,
-    MEMORY_RESERVED,
-    TEMPERATURE,
-    THRESHOLD,
-    POWER,
-    ENERGY,
-    FAN,
-    CLOCK,
-    CLOCK_MAX,
-    PERFORMANCE_STATE,
-    THROTTLE_ACTIVE,
-    THROTTLE_SECONDS,
-    ECC,
-    REMAPPED_ROWS,
-    REMAPPED_ROWS_PENDING,
-    REMAPPED_ROWS_FAILED,
-    RETIRED_PAGES,
-    RETIRED_PAGES_PENDING,
-    XID_ERRORS,
-    XID_LAST,
-    PCIE_GENERATION,
-    PCIE_GENERATION_MAX,
-    PCIE_WIDTH,
-    PCIE_WIDTH_MAX,
-    PCIE_REPLAYS,
-    PCIE_BYTES,
-    PROCESSES,
-    PROCESS_MEMORY,
-    RECOVERY_ACTION,
-];
+families! {
+    pub FAMILIES:
+    /// GPUs that answer.
+    VISIBLE = gauge("pictor_gpus_visible", []);
+    /// GPUs that this machine has had, remembered across restarts until `pictor-agent doctor
+    /// --accept-gpus`.
+    EXPECTED = gauge("pictor_gpus_expected", []);
+    /// Whether an expected GPU answers.
+    UP = gauge("pictor_gpu_up", ["uuid", "gpu"]);
+    /// What a GPU is.
+    INFO = gauge("pictor_gpu_info", ["uuid", "gpu", "name", "driver_version", "pci_bus_id"]);
+    /// Time in which a kernel ran.
+    UTILIZATION = gauge("pictor_gpu_utilization_ratio", ["uuid", "gpu"]);
+    /// Time in which the memory was read or written.
+    MEMORY_UTILIZATION = gauge("pictor_gpu_memory_utilization_ratio", ["uuid", "gpu"]);
+    /// Use of the video encoder.
+    ENCODER_UTILIZATION = gauge("pictor_gpu_encoder_utilization_ratio", ["uuid", "gpu"]);
+    /// Use of the video decoder.
+    DECODER_UTILIZATION = gauge("pictor_gpu_decoder_utilization_ratio", ["uuid", "gpu"]);
+    /// The GPU's memory.
+    MEMORY_TOTAL = gauge("pictor_gpu_memory_total_bytes", ["uuid", "gpu"]);
+    /// GPU memory in use.
+    MEMORY_USED = gauge("pictor_gpu_memory_used_bytes", ["uuid", "gpu"]);
+    /// GPU memory that is free.
+    MEMORY_FREE = gauge("pictor_gpu_memory_free_bytes", ["uuid", "gpu"]);
+    /// GPU memory that the driver keeps. Drivers before 510 count it as used.
+    MEMORY_RESERVED = gauge("pictor_gpu_memory_reserved_bytes", ["uuid", "gpu"]);
+    /// Temperature.
+    TEMPERATURE = gauge("pictor_gpu_temperature_celsius", ["uuid", "gpu", "sensor"]);
+    /// Temperatures at which the GPU slows or shuts down, and the hottest that it and its memory should be.
+    THRESHOLD = gauge("pictor_gpu_temperature_threshold_celsius", ["uuid", "gpu", "threshold"]);
+    /// Power: average of the last second, instant, and the limit in force.
+    POWER = gauge("pictor_gpu_power_watts", ["uuid", "gpu", "type"]);
+    /// Energy the GPU has used.
+    ENERGY = counter("pictor_gpu_energy_joules_total", ["uuid", "gpu"]);
+    /// Fan speed over its full speed, as intended.
+    FAN = gauge("pictor_gpu_fan_speed_ratio", ["uuid", "gpu", "fan"]);
+    /// Clock now.
+    CLOCK = gauge("pictor_gpu_clock_hertz", ["uuid", "gpu", "clock"]);
+    /// Fastest clock.
+    CLOCK_MAX = gauge("pictor_gpu_clock_max_hertz", ["uuid", "gpu", "clock"]);
+    /// P-state: 0 is the fastest.
+    PERFORMANCE_STATE = gauge("pictor_gpu_performance_state", ["uuid", "gpu"]);
+    /// Whether this keeps the clocks from being higher now.
+    THROTTLE_ACTIVE = gauge("pictor_gpu_throttle_active", ["uuid", "gpu", "reason"]);
+    /// Time for which this kept the clocks lower.
+    THROTTLE_SECONDS = counter("pictor_gpu_throttle_seconds_total", ["uuid", "gpu", "reason"]);
+    /// Memory errors: since the driver was loaded (volatile), or in the GPU's life (aggregate).
+    ECC = counter("pictor_gpu_ecc_errors_total", ["uuid", "gpu", "severity", "scope"]);
+    /// Rows of memory replaced after errors.
+    REMAPPED_ROWS = gauge("pictor_gpu_remapped_rows", ["uuid", "gpu", "cause"]);
+    /// Whether rows wait to be replaced at the next reset.
+    REMAPPED_ROWS_PENDING = gauge("pictor_gpu_remapped_rows_pending", ["uuid", "gpu"]);
+    /// Whether a row could not be replaced: the GPU should be.
+    REMAPPED_ROWS_FAILED = gauge("pictor_gpu_remapped_rows_failed", ["uuid", "gpu"]);
+    /// Pages of memory no longer used after errors.
+    RETIRED_PAGES = gauge("pictor_gpu_retired_pages", ["uuid", "gpu", "cause"]);
+    /// Whether pages wait to be retired at the next reboot.
+    RETIRED_PAGES_PENDING = gauge("pictor_gpu_retired_pages_pending", ["uuid", "gpu"]);
+    /// Errors the driver announced since the agent started, by NVIDIA's Xid number.
+    XID_ERRORS = counter("pictor_gpu_xid_errors_total", ["uuid", "gpu", "xid"]);
+    /// When the driver last announced this error.
+    XID_LAST = gauge("pictor_gpu_xid_last_timestamp_seconds", ["uuid", "gpu", "xid"]);
+    /// PCIe generation in use; lower when idle.
+    PCIE_GENERATION = gauge("pictor_gpu_pcie_link_generation", ["uuid", "gpu"]);
+    /// Highest PCIe generation of GPU and machine together.
+    PCIE_GENERATION_MAX = gauge("pictor_gpu_pcie_link_generation_max", ["uuid", "gpu"]);
+    /// PCIe lanes in use.
+    PCIE_WIDTH = gauge("pictor_gpu_pcie_link_width", ["uuid", "gpu"]);
+    /// Most PCIe lanes of GPU and machine together.
+    PCIE_WIDTH_MAX = gauge("pictor_gpu_pcie_link_width_max", ["uuid", "gpu"]);
+    /// PCIe packets that had to be sent again.
+    PCIE_REPLAYS = counter("pictor_gpu_pcie_replays_total", ["uuid", "gpu"]);
+    /// PCIe traffic, received (rx) and sent (tx) by the GPU; with `pcie_throughput = true`. Where the GPU
+    /// has no counter, added up from samples of its rate.
+    PCIE_BYTES = counter("pictor_gpu_pcie_bytes_total", ["uuid", "gpu", "direction"]);
+    /// Programs that compute on the GPU.
+    PROCESSES = gauge("pictor_gpu_processes", ["uuid", "gpu"]);
+    /// GPU memory of one program; with `gpu_processes = true`.
+    PROCESS_MEMORY = gauge("pictor_gpu_process_memory_bytes", ["uuid", "gpu", "pid", "name"]);
+    /// What the GPU needs: 0 nothing, 1 a reset, 2 a reboot, 3 peer-to-peer traffic drained, 4 drained and
+    /// reset.
+    RECOVERY_ACTION = gauge("pictor_gpu_recovery_action", ["uuid", "gpu"]);
+}
 
 type Reading = (Family, fn(&GpuSample) -> Option<f64>);
 
