@@ -5,6 +5,7 @@ mod fold;
 mod groups;
 mod of;
 mod period;
+mod store;
 mod summary;
 mod sums;
 

@@ -2,6 +2,7 @@
 
 mod network;
 mod replica;
+mod store;
 
 use std::time::Instant;
 

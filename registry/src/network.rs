@@ -1,11 +1,11 @@
 //! The whole network at a glance, for its operators.
 
+pub mod store;
+
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use axum::extract::State;
-use pictor_protocol::{JobStatus, NetworkOverview, TaskStatus, UnixMillis, WorkerStatus};
-use sqlx::AnyConnection;
+use pictor_protocol::{NetworkOverview, WorkerStatus};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,37 +25,18 @@ async fn get(State(app): State<App>, _: Operator) -> Result<Json<NetworkOverview
 }
 
 pub async fn overview(app: &App) -> Result<NetworkOverview> {
-    let mut by_status: BTreeMap<WorkerStatus, i64> = zeros(WorkerStatus::ALL);
+    let mut workers: BTreeMap<WorkerStatus, i64> =
+        WorkerStatus::ALL.iter().map(|status| (*status, 0)).collect();
     for standing in workers::standings(app, None).await? {
-        *by_status.entry(standing.status).or_default() += 1;
+        *workers.entry(standing.status).or_default() += 1;
     }
-    let mut conn = app.db.read().await?;
-    let accounts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM accounts").fetch_one(&mut *conn).await?;
-    let since: Option<i64> =
-        sqlx::query_scalar("SELECT MIN(pending_since) FROM tasks WHERE status = 'pending'")
-            .fetch_one(&mut *conn)
-            .await?;
-    let waited = since.map(|since| app.clock.now().seconds_since(UnixMillis(since)).max(0.0));
-    let jobs =
-        counted(&mut conn, "SELECT status, COUNT(*) FROM jobs GROUP BY status", JobStatus::ALL).await?;
-    let tasks =
-        counted(&mut conn, "SELECT status, COUNT(*) FROM tasks GROUP BY status", TaskStatus::ALL).await?;
-    Ok(NetworkOverview { accounts, workers: by_status, jobs, tasks, oldest_pending_seconds: waited })
-}
-
-fn zeros<T: Copy + Ord>(all: &[T]) -> BTreeMap<T, i64> {
-    all.iter().map(|status| (*status, 0)).collect()
-}
-
-async fn counted<T>(conn: &mut AnyConnection, sql: &'static str, all: &[T]) -> Result<BTreeMap<T, i64>>
-where
-    T: Copy + Ord + FromStr,
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let rows: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(conn).await?;
-    let mut counts = zeros(all);
-    for (status, count) in rows {
-        counts.insert(status.parse().map_err(anyhow::Error::from)?, count);
-    }
-    Ok(counts)
+    let conn = &mut *app.db.read().await?;
+    let waits_since = store::oldest_pending(conn, None).await?;
+    Ok(NetworkOverview {
+        accounts: store::accounts(conn).await?,
+        workers,
+        jobs: store::jobs(conn, None).await?,
+        tasks: store::tasks(conn, None).await?,
+        oldest_pending_seconds: waits_since.map(|since| app.clock.now().seconds_since(since).max(0.0)),
+    })
 }

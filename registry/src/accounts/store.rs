@@ -4,6 +4,7 @@ use pictor_protocol::{Account, AccountId, Micros, Role, Scope, Token, TokenId, U
 use sqlx::AnyConnection;
 
 use crate::error::{Error, Result};
+use crate::row::Parsed;
 
 #[derive(Debug, Clone)]
 pub struct NewAccount {
@@ -55,14 +56,14 @@ fn roles_text(roles: &[Role]) -> String {
 }
 
 pub async fn find(conn: &mut AnyConnection, name: &str) -> Result<Option<AccountId>> {
-    let id: Option<String> = sqlx::query_scalar("SELECT id FROM accounts WHERE name = $1")
+    let id: Option<Parsed<_>> = sqlx::query_scalar("SELECT id FROM accounts WHERE name = $1")
         .bind(name.trim().to_owned())
         .fetch_optional(conn)
         .await?;
-    Ok(id.map(|id| id.parse()).transpose().map_err(anyhow::Error::from)?)
+    Ok(id.map(|Parsed(id)| id))
 }
 
-type AccountRow = (String, String, String, Option<String>, i64);
+type AccountRow = (Parsed<AccountId>, String, String, Option<String>, i64);
 
 /// Accounts by age, the next `limit` after one; their balances are the ledger's to fill in.
 pub async fn list(conn: &mut AnyConnection, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
@@ -76,10 +77,10 @@ pub async fn list(conn: &mut AnyConnection, after: Option<AccountId>, limit: i64
     rows.into_iter().map(account).collect()
 }
 
-fn account((id, name, roles, wallet_address, created_at): AccountRow) -> Result<Account> {
+fn account((Parsed(id), name, roles, wallet_address, created_at): AccountRow) -> Result<Account> {
     let roles: std::result::Result<Vec<Role>, _> = roles.split(',').map(str::parse).collect();
     Ok(Account {
-        id: id.parse().map_err(anyhow::Error::from)?,
+        id,
         name,
         roles: roles.map_err(anyhow::Error::from)?,
         wallet_address,
@@ -132,7 +133,7 @@ pub async fn add_token(conn: &mut AnyConnection, new: &NewTokenRow, now: UnixMil
     Ok(())
 }
 
-type TokenRow = (String, String, String, i64, Option<i64>);
+type TokenRow = (Parsed<TokenId>, String, Parsed<Scope>, i64, Option<i64>);
 
 /// An account's own tokens that were not revoked; those of its workers' agents are not among them.
 pub async fn tokens(conn: &mut AnyConnection, account_id: AccountId) -> Result<Vec<Token>> {
@@ -143,16 +144,14 @@ pub async fn tokens(conn: &mut AnyConnection, account_id: AccountId) -> Result<V
     .bind(account_id.to_string())
     .fetch_all(conn)
     .await?;
-    let token = |(id, name, scope, created_at, last_used_at): TokenRow| {
-        Ok(Token {
-            id: id.parse().map_err(anyhow::Error::from)?,
-            name,
-            scope: scope.parse().map_err(anyhow::Error::from)?,
-            created_at: UnixMillis(created_at),
-            last_used_at: last_used_at.map(UnixMillis),
-        })
+    let token = |(Parsed(id), name, Parsed(scope), created_at, last_used_at): TokenRow| Token {
+        id,
+        name,
+        scope,
+        created_at: UnixMillis(created_at),
+        last_used_at: last_used_at.map(UnixMillis),
     };
-    rows.into_iter().map(token).collect()
+    Ok(rows.into_iter().map(token).collect())
 }
 
 /// A worker, and the newest token of its config files.
@@ -164,7 +163,7 @@ pub struct WorkerToken {
     pub first_used_at: Option<UnixMillis>,
 }
 
-type WorkerTokenRow = (String, String, Option<i64>, Option<i64>);
+type WorkerTokenRow = (Parsed<WorkerId>, String, Option<i64>, Option<i64>);
 
 /// The first `limit` of an account's workers by name, and how many it has.
 pub async fn worker_tokens(
@@ -187,15 +186,13 @@ pub async fn worker_tokens(
             .bind(account_id.to_string())
             .fetch_one(conn)
             .await?;
-    let worker = |(id, name, created_at, first_used_at): WorkerTokenRow| {
-        Ok(WorkerToken {
-            worker_id: id.parse().map_err(anyhow::Error::from)?,
-            name,
-            created_at: created_at.map(UnixMillis),
-            first_used_at: first_used_at.map(UnixMillis),
-        })
+    let worker = |(Parsed(worker_id), name, created_at, first_used_at): WorkerTokenRow| WorkerToken {
+        worker_id,
+        name,
+        created_at: created_at.map(UnixMillis),
+        first_used_at: first_used_at.map(UnixMillis),
     };
-    Ok((rows.into_iter().map(worker).collect::<Result<_>>()?, total))
+    Ok((rows.into_iter().map(worker).collect(), total))
 }
 
 /// Whose the token was, and its name. `owner` None: of any account, for operators.
@@ -205,7 +202,7 @@ pub async fn revoke_token(
     id: TokenId,
     now: UnixMillis,
 ) -> Result<(AccountId, String)> {
-    let revoked: Option<(String, String)> = sqlx::query_as(
+    let revoked: Option<(Parsed<AccountId>, String)> = sqlx::query_as(
         "UPDATE tokens SET revoked_at = $3
          WHERE id = $1 AND account_id = COALESCE($2, account_id) AND worker_id IS NULL AND revoked_at IS NULL
          RETURNING account_id, name",
@@ -215,8 +212,8 @@ pub async fn revoke_token(
     .bind(now.0)
     .fetch_optional(conn)
     .await?;
-    let (account_id, name) = revoked.ok_or(Error::NotFound("token"))?;
-    Ok((account_id.parse().map_err(anyhow::Error::from)?, name))
+    let (Parsed(account_id), name) = revoked.ok_or(Error::NotFound("token"))?;
+    Ok((account_id, name))
 }
 
 /// Every token of a worker's agent, the one in use too.

@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use crate::error::{Error, Result};
+use crate::row::{json, narrow, parsed};
 
 #[derive(Clone)]
 pub struct EnrolmentRow {
@@ -56,15 +57,12 @@ pub async fn list(conn: &mut AnyConnection, owner: Option<AccountId>) -> Result<
 }
 
 fn enrolment(row: &AnyRow) -> Result<Enrolment> {
-    let number = |column| -> Result<u32> {
-        Ok(row.try_get::<i64, _>(column)?.try_into().map_err(anyhow::Error::from)?)
-    };
     Ok(Enrolment {
-        id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
+        id: parsed(row, "id")?,
         name_pattern: row.try_get("name_pattern")?,
-        count: number("uses_max")?,
-        used: number("used")?,
-        tags: serde_json::from_str(&row.try_get::<String, _>("tags")?).map_err(anyhow::Error::from)?,
+        count: narrow(row, "uses_max")?,
+        used: narrow(row, "used")?,
+        tags: json(row, "tags")?,
         created_at: UnixMillis(row.try_get("created_at")?),
         expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(UnixMillis),
         last_used_at: row.try_get::<Option<i64>, _>("last_used_at")?.map(UnixMillis),
@@ -103,16 +101,16 @@ pub async fn count_use(conn: &mut AnyConnection, sha256: [u8; 32], now: UnixMill
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = counted else { return Err(refusal(conn, sha256, now).await?) };
-    let account_id: String = row.try_get("account_id")?;
+    let account_id: AccountId = parsed(&row, "account_id")?;
     let wallet_address = sqlx::query_scalar("SELECT wallet_address FROM accounts WHERE id = $1")
-        .bind(account_id.clone())
+        .bind(account_id.to_string())
         .fetch_one(conn)
         .await?;
     Ok(Use {
-        id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
-        account_id: account_id.parse().map_err(anyhow::Error::from)?,
+        id: parsed(&row, "id")?,
+        account_id,
         name_pattern: row.try_get("name_pattern")?,
-        tags: serde_json::from_str(&row.try_get::<String, _>("tags")?).map_err(anyhow::Error::from)?,
+        tags: json(&row, "tags")?,
         next_number: row.try_get("next_number")?,
         wallet_address,
     })

@@ -7,6 +7,7 @@ use super::of::Of;
 use super::period::{Period, QUARTER_MILLIS};
 use crate::error::Result;
 use crate::filter::Filter;
+use crate::row::Parsed;
 
 /// What can be counted with.
 pub(crate) fn is_sound(told: &Electricity) -> bool {
@@ -128,10 +129,10 @@ async fn newest_rate(
     currency: &str,
 ) -> Result<(Option<f64>, Option<UnixMillis>)> {
     owned.text("exchange_rate IS NOT NULL AND currency = $?", currency);
-    let newest: Vec<(String, Option<i64>)> = owned
+    let newest: Vec<(Parsed<f64>, Option<i64>)> = owned
         .limited("SELECT exchange_rate, exchange_rate_at FROM electricity", "ORDER BY quarter DESC", 1)
         .fetch_all(conn)
         .await?;
-    let Some((rate, at)) = newest.into_iter().next() else { return Ok((None, None)) };
-    Ok((Some(rate.parse().map_err(anyhow::Error::from)?), at.map(UnixMillis)))
+    let newest = newest.into_iter().next();
+    Ok(newest.map_or((None, None), |(Parsed(rate), at)| (Some(rate), at.map(UnixMillis))))
 }

@@ -1,5 +1,7 @@
 //! The pictures of a job: which there are, each of them, and all in one archive.
 
+mod store;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::mem;
@@ -11,9 +13,8 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use pictor_protocol::{FrameRange, Job, JobFrame, JobId, List, TaskStatus};
+use pictor_protocol::{Job, JobFrame, JobId, List, TaskStatus};
 use serde::Deserialize;
-use sqlx::{AnyConnection, Row};
 use utoipa::IntoParams;
 use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, ZipWriter};
@@ -23,7 +24,6 @@ use crate::App;
 use crate::auth::Caller;
 use crate::error::{Error, Json, Path, Query, Result};
 use crate::lists::{self, LIMIT_MAX};
-use crate::row::{frame_range, narrow, parsed};
 
 /// How many frames of an archive are looked up at once.
 const LOOKED_UP: i64 = 500;
@@ -62,8 +62,8 @@ pub async fn frames(
     let first = after.map_or(i64::from(job.frames.first()), |after| i64::from(after) + 1);
     let last = (first + i64::from(limit) - 1).min(i64::from(job.frames.last()));
     let conn = &mut *app.db.read().await?;
-    let tasks = tasks_between(conn, id, first, last).await?;
-    let mut pictures: HashMap<i32, Picture> = finished(conn, id, first, last, LIMIT_MAX.into())
+    let tasks = store::tasks_between(conn, id, first, last).await?;
+    let mut pictures: HashMap<i32, Picture> = store::finished(conn, id, first, last, LIMIT_MAX.into())
         .await?
         .into_iter()
         .map(|there| (there.frame, there))
@@ -94,7 +94,7 @@ pub async fn picture(app: &App, caller: &Caller, id: JobId, frame: i32) -> Resul
     caller.require_full()?;
     let job = seen(app, caller, id).await?;
     let at = i64::from(frame);
-    let found = finished(&mut *app.db.read().await?, job.id, at, at, 1).await?.pop();
+    let found = store::finished(&mut *app.db.read().await?, job.id, at, at, 1).await?.pop();
     let sha256 = found.ok_or(Error::NotFound("frame, or it is not rendered yet"))?.sha256;
     let stored = app.blobs.get(&format!("frames/{sha256}")).await?;
     let headers = [
@@ -114,7 +114,7 @@ pub(super) async fn zip(State(app): State<App>, caller: Caller, Path(id): Path<J
 pub async fn archive(app: &App, caller: &Caller, id: JobId) -> Result<Response> {
     caller.require_full()?;
     let job = seen(app, caller, id).await?;
-    let first = finished(&mut *app.db.read().await?, id, i64::MIN, i64::MAX, 1).await?;
+    let first = store::finished(&mut *app.db.read().await?, id, i64::MIN, i64::MAX, 1).await?;
     if first.is_empty() {
         return Err(Error::NotFound("frame: none of this job's is rendered yet"));
     }
@@ -138,69 +138,7 @@ pub struct Picture {
 
 /// The pictures of a job that came last, newest first.
 pub async fn newest_frames(app: &App, job: &Job, limit: i64) -> Result<Vec<Picture>> {
-    sqlx::query(
-        "SELECT f.frame, f.sha256, f.size_bytes FROM tasks t JOIN frames f ON f.attempt_id = t.attempt
-         WHERE t.job_id = $1 AND t.status = 'completed' ORDER BY t.ended_at DESC, f.frame DESC LIMIT $2",
-    )
-    .bind(job.id.to_string())
-    .bind(limit)
-    .fetch_all(&mut *app.db.read().await?)
-    .await?
-    .iter()
-    .map(picture_of)
-    .collect()
-}
-
-/// The first finished frames from one number to another, in order.
-async fn finished(
-    conn: &mut AnyConnection,
-    job: JobId,
-    first: i64,
-    last: i64,
-    limit: i64,
-) -> Result<Vec<Picture>> {
-    sqlx::query(
-        "SELECT f.frame, f.sha256, f.size_bytes FROM tasks t JOIN frames f ON f.attempt_id = t.attempt
-         WHERE t.job_id = $1 AND t.last_frame >= $2 AND t.first_frame <= $3 AND t.status = 'completed'
-           AND f.frame >= $2 AND f.frame <= $3 ORDER BY f.frame LIMIT $4",
-    )
-    .bind(job.to_string())
-    .bind(first)
-    .bind(last)
-    .bind(limit)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(picture_of)
-    .collect()
-}
-
-fn picture_of(row: &sqlx::any::AnyRow) -> Result<Picture> {
-    Ok(Picture {
-        frame: narrow(row, "frame")?,
-        sha256: row.try_get("sha256")?,
-        size_bytes: row.try_get("size_bytes")?,
-    })
-}
-
-async fn tasks_between(
-    conn: &mut AnyConnection,
-    job: JobId,
-    first: i64,
-    last: i64,
-) -> Result<Vec<(FrameRange, TaskStatus)>> {
-    sqlx::query(
-        "SELECT first_frame, last_frame, status FROM tasks
-         WHERE job_id = $1 AND last_frame >= $2 AND first_frame <= $3 ORDER BY first_frame",
-    )
-    .bind(job.to_string())
-    .bind(first)
-    .bind(last)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| Ok((frame_range(row)?, parsed(row, "status")?)))
-    .collect()
+    store::newest(&mut *app.db.read().await?, job.id, limit).await
 }
 
 /// A zip being written: what was written waits in `outlet` until it is sent, a part of a picture at most.
@@ -251,7 +189,7 @@ impl Archive {
             self.open = Some(self.app.blobs.get(&format!("frames/{}", picture.sha256)).await?.bytes);
         } else if let Some(from) = self.from {
             let conn = &mut *self.app.db.read().await?;
-            let found = finished(conn, self.job, from, i64::MAX, LOOKED_UP).await?;
+            let found = store::finished(conn, self.job, from, i64::MAX, LOOKED_UP).await?;
             self.from = found.last().map(|picture| i64::from(picture.frame) + 1);
             self.pictures = found.into();
         } else if let Some(writer) = self.writer.take() {
@@ -291,22 +229,5 @@ pub struct Standing {
 
 /// How a job's frames stand, in groups of `size`, which is a multiple of its frames per task.
 pub async fn standing(app: &App, job: &Job, size: i64) -> Result<Vec<Standing>> {
-    sqlx::query(
-        "SELECT (first_frame - $2) / $3 AS part, status, CAST(SUM(last_frame - first_frame + 1) AS BIGINT) AS frames
-         FROM tasks WHERE job_id = $1 GROUP BY 1, status",
-    )
-    .bind(job.id.to_string())
-    .bind(i64::from(job.frames.first()))
-    .bind(size)
-    .fetch_all(&mut *app.db.read().await?)
-    .await?
-    .iter()
-    .map(|row| {
-        Ok(Standing {
-            group: row.try_get("part")?,
-            status: parsed(row, "status")?,
-            frames: row.try_get("frames")?,
-        })
-    })
-    .collect()
+    store::standing(&mut *app.db.read().await?, job, size).await
 }

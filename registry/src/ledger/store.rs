@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use std::fmt;
 
 use pictor_protocol::{
-    AccountId, AttemptId, Earned, FeeRatio, JobId, Micros, PayoutId, TaskId, TransferId, UnixMillis, WorkerId,
+    AccountId, AttemptId, BookSum, Earned, FeeRatio, JobId, Micros, PayoutId, TaskId, Transfer, TransferId,
+    UnixMillis, WorkerId,
 };
 use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
 
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::lists;
+use crate::row::Parsed;
 
 /// How many workers one statement names.
 const EARNED_AT_ONCE: usize = 500;
@@ -353,23 +356,23 @@ pub async fn earned_of(
     for some in workers.chunks(EARNED_AT_ONCE) {
         let mut filter = Filter::default();
         filter.one_of("worker_id", some);
-        let points: Vec<(String, i64)> = filter
+        let points: Vec<(Parsed<WorkerId>, i64)> = filter
             .query("SELECT worker_id, CAST(SUM(points) AS BIGINT) FROM points", "GROUP BY worker_id")
             .fetch_all(&mut *conn)
             .await?;
         filter.text("kind = $?", TransferKind::Reward.as_str());
-        let rewards: Vec<(String, i64)> = filter
+        let rewards: Vec<(Parsed<WorkerId>, i64)> = filter
             .query(
                 "SELECT worker_id, CAST(SUM(amount_micros) AS BIGINT) FROM transfers",
                 "GROUP BY worker_id",
             )
             .fetch_all(&mut *conn)
             .await?;
-        for (worker, micros) in rewards {
-            earned.entry(worker.parse().map_err(anyhow::Error::from)?).or_default().0 = Micros(micros);
+        for (Parsed(worker), micros) in rewards {
+            earned.entry(worker).or_default().0 = Micros(micros);
         }
-        for (worker, count) in points {
-            earned.entry(worker.parse().map_err(anyhow::Error::from)?).or_default().1 = count;
+        for (Parsed(worker), count) in points {
+            earned.entry(worker).or_default().1 = count;
         }
     }
     Ok(earned)
@@ -400,4 +403,81 @@ pub async fn add_points(
     .await?
     .rows_affected();
     Ok(made == 1)
+}
+
+const BOOKS: [&str; 6] = ["accounts", "escrow", "payouts", "fees", "issued", "paid_out"];
+
+/// What the books of each kind hold together.
+pub(super) async fn books(conn: &mut AnyConnection) -> Result<Vec<BookSum>> {
+    let sums: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT kind, CAST(SUM(amount) AS BIGINT) FROM (
+             SELECT CASE WHEN book LIKE 'acc\\_%' ESCAPE '\\' THEN 'accounts'
+                         WHEN book LIKE 'job\\_%' ESCAPE '\\' THEN 'escrow'
+                         WHEN book LIKE 'pay\\_%' ESCAPE '\\' THEN 'payouts' ELSE book END AS kind, amount
+             FROM (SELECT to_book AS book, amount_micros AS amount FROM transfers
+                   UNION ALL SELECT from_book, -amount_micros FROM transfers) AS entries) AS books
+         GROUP BY kind",
+    )
+    .fetch_all(conn)
+    .await?;
+    let held = |book: &str| sums.iter().find(|(kind, _)| kind == book).map_or(0, |(_, sum)| *sum);
+    Ok(BOOKS
+        .iter()
+        .map(|book| BookSum { book: (*book).to_owned(), balance_micros: Micros(held(book)) })
+        .collect())
+}
+
+type TransferRow =
+    (Parsed<TransferId>, String, String, String, Option<String>, String, Option<String>, i64, i64);
+
+/// Transfers, newest first: of a part of a key, or of a whole book.
+pub(super) async fn transfers(
+    conn: &mut AnyConnection,
+    search: &str,
+    before: Option<TransferId>,
+    limit: i64,
+) -> Result<Vec<Transfer>> {
+    let rows: Vec<TransferRow> = sqlx::query_as(
+        "SELECT t.id, t.key, t.kind, t.from_book, f.name, t.to_book, o.name, t.amount_micros, t.created_at
+         FROM transfers t LEFT JOIN accounts f ON f.id = t.from_book LEFT JOIN accounts o ON o.id = t.to_book
+         WHERE t.id < COALESCE($1, 'trf~') AND ($2 = '' OR t.key LIKE $3 ESCAPE '\\' OR t.from_book = $2 OR t.to_book = $2)
+         ORDER BY t.id DESC LIMIT $4",
+    )
+    .bind(before.map(String::from))
+    .bind(search.to_owned())
+    .bind(lists::holding(search))
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    let transfer =
+        |(Parsed(id), key, kind, from_book, from_name, to_book, to_name, amount, created_at): TransferRow| {
+            Transfer {
+                id,
+                key,
+                kind,
+                from_book,
+                from_name,
+                to_book,
+                to_name,
+                amount_micros: Micros(amount),
+                created_at: UnixMillis(created_at),
+            }
+        };
+    Ok(rows.into_iter().map(transfer).collect())
+}
+
+/// What was set aside for jobs and did not come back; and how much of it waits in escrow still.
+pub(super) async fn set_aside(conn: &mut AnyConnection, account: AccountId) -> Result<(Micros, Micros)> {
+    let (given, held): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT COALESCE(CAST(SUM(amount_micros) AS BIGINT), 0) FROM transfers WHERE from_book = $1 AND kind = 'escrow')
+              - (SELECT COALESCE(CAST(SUM(amount_micros) AS BIGINT), 0) FROM transfers WHERE to_book = $1 AND kind = 'refund') AS given,
+                (SELECT COALESCE(CAST(SUM(amount_micros) AS BIGINT), 0) FROM transfers WHERE to_book IN (
+                    SELECT id FROM jobs WHERE account_id = $1 AND ended_at IS NULL))
+              - (SELECT COALESCE(CAST(SUM(amount_micros) AS BIGINT), 0) FROM transfers WHERE from_book IN (
+                    SELECT id FROM jobs WHERE account_id = $1 AND ended_at IS NULL)) AS held",
+    )
+    .bind(account.to_string())
+    .fetch_one(conn)
+    .await?;
+    Ok((Micros(given), Micros(held)))
 }

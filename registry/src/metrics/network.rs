@@ -1,20 +1,21 @@
 //! `/metrics/network`: the network as the database and the heartbeats know it, the same from every replica.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use pictor_family::Family;
-use pictor_protocol::{AccountId, AttemptStatus, JobStatus, Micros, TaskStatus, UnixMillis, WorkerStatus};
+use pictor_protocol::{AccountId, AttemptStatus, Micros, UnixMillis, WorkerStatus};
 use sqlx::AnyConnection;
 
 use super::EXPOSITION;
+use super::store::{self, Totals};
 use crate::App;
 use crate::auth::Caller;
 use crate::backup;
 use crate::error::Result;
+use crate::network;
 use crate::workers::{self, Standing};
 
 const WORKERS: Family = Family::gauge("pictor_registry_workers", &["status"], "Workers by status.");
@@ -132,7 +133,7 @@ pub(super) async fn of_network(State(app): State<App>, caller: Caller) -> Result
     let mut text = Exposition::default();
     write_workers(&mut text, &standings);
     let mut conn = app.db.read().await?;
-    write_work(&mut text, &mut conn, owner, app.clock.now().0).await?;
+    write_work(&mut text, &mut conn, owner, app.clock.now()).await?;
     write_money(&mut text, &mut conn, owner, &app.settings.currency).await?;
     write_worker_totals(&mut text, &mut conn, &standings, owner, &app.settings.currency).await?;
     if owner.is_none() {
@@ -183,51 +184,25 @@ fn with_worker(standing: &Standing, more: Option<&str>, write: impl FnOnce(&[&st
     write(&labels);
 }
 
-/// Counts by a word, such as a status.
-async fn counted(
-    conn: &mut AnyConnection,
-    sql: &'static str,
-    owner: Option<AccountId>,
-) -> Result<HashMap<String, i64>> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(owner.map(String::from)).fetch_all(conn).await?;
-    Ok(rows.into_iter().collect())
-}
-
 async fn write_work(
     text: &mut Exposition,
     conn: &mut AnyConnection,
     owner: Option<AccountId>,
-    now: i64,
+    now: UnixMillis,
 ) -> Result<()> {
-    let tasks = match owner {
-        None => "SELECT status, COUNT(*) FROM tasks WHERE COALESCE($1, '') = '' GROUP BY status",
-        Some(_) => {
-            "SELECT t.status, COUNT(*) FROM tasks t JOIN jobs j ON j.id = t.job_id
-             WHERE j.account_id = $1 GROUP BY t.status"
-        }
-    };
-    let tasks = counted(conn, tasks, owner).await?;
-    let jobs =
-        "SELECT status, COUNT(*) FROM jobs WHERE account_id = COALESCE($1, account_id) GROUP BY status";
-    let jobs = counted(conn, jobs, owner).await?;
+    let (tasks, jobs) = (network::store::tasks(conn, owner).await?, network::store::jobs(conn, owner).await?);
     let mut samples = text.family(&TASKS);
-    for status in TaskStatus::ALL {
-        samples.sample(&[status.as_str()], number(tasks.get(status.as_str()).copied().unwrap_or(0)));
+    for (status, count) in tasks {
+        samples.sample(&[status.as_str()], number(count));
     }
     let mut samples = text.family(&JOBS);
-    for status in JobStatus::ALL {
-        samples.sample(&[status.as_str()], number(jobs.get(status.as_str()).copied().unwrap_or(0)));
+    for (status, count) in jobs {
+        samples.sample(&[status.as_str()], number(count));
     }
-    let oldest: Option<i64> = sqlx::query_scalar(
-        "SELECT MIN(t.pending_since) FROM tasks t JOIN jobs j ON j.id = t.job_id
-         WHERE t.status = 'pending' AND j.account_id = COALESCE($1, j.account_id)",
-    )
-    .bind(owner.map(String::from))
-    .fetch_one(conn)
-    .await?;
+    let oldest = network::store::oldest_pending(conn, owner).await?;
     let mut samples = text.family(&OLDEST_PENDING);
     if let Some(since) = oldest {
-        samples.sample(&[], number((now - since).max(0)) / 1_000.0);
+        samples.sample(&[], now.seconds_since(since).max(0.0));
     }
     Ok(())
 }
@@ -238,17 +213,7 @@ async fn write_money(
     owner: Option<AccountId>,
     currency: &str,
 ) -> Result<()> {
-    let paid = match owner {
-        None => {
-            "SELECT kind, CAST(SUM(amount_micros) AS BIGINT) FROM transfers
-             WHERE kind IN ('reward', 'fee') AND COALESCE($1, '') = '' GROUP BY kind"
-        }
-        Some(_) => {
-            "SELECT t.kind, CAST(SUM(t.amount_micros) AS BIGINT) FROM transfers t JOIN workers w ON w.id = t.worker_id
-             WHERE t.kind IN ('reward', 'fee') AND w.account_id = $1 GROUP BY t.kind"
-        }
-    };
-    let paid = counted(conn, paid, owner).await?;
+    let paid = store::paid(conn, owner).await?;
     let mut samples = text.family(&PAID);
     for kind in ["reward", "fee"] {
         let micros = Micros(paid.get(kind).copied().unwrap_or(0));
@@ -265,27 +230,9 @@ async fn write_worker_totals(
     owner: Option<AccountId>,
     currency: &str,
 ) -> Result<()> {
-    let earnings = by_worker(
-        conn,
-        "SELECT worker_id, '', CAST(SUM(amount_micros) AS BIGINT) FROM transfers
-         WHERE kind = 'reward' AND worker_id IS NOT NULL AND to_book = COALESCE($1, to_book) GROUP BY worker_id",
-        owner,
-    )
-    .await?;
-    let points = by_worker(
-        conn,
-        "SELECT worker_id, '', CAST(SUM(points) AS BIGINT) FROM points
-         WHERE account_id = COALESCE($1, account_id) GROUP BY worker_id",
-        owner,
-    )
-    .await?;
-    let attempts = by_worker(
-        conn,
-        "SELECT worker_id, status, COUNT(*) FROM attempts
-         WHERE account_id = COALESCE($1, account_id) GROUP BY worker_id, status",
-        owner,
-    )
-    .await?;
+    let earnings = store::earnings(conn, owner).await?;
+    let points = store::points(conn, owner).await?;
+    let attempts = store::attempts(conn, owner).await?;
     let of = |totals: &Totals, worker: &str, word: &str| {
         totals.get(&(worker.to_owned(), word.to_owned())).copied().unwrap_or(0)
     };
@@ -308,12 +255,4 @@ async fn write_worker_totals(
         }
     }
     Ok(())
-}
-
-type Totals = HashMap<(String, String), i64>;
-
-async fn by_worker(conn: &mut AnyConnection, sql: &'static str, owner: Option<AccountId>) -> Result<Totals> {
-    let rows: Vec<(String, String, i64)> =
-        sqlx::query_as(sql).bind(owner.map(String::from)).fetch_all(conn).await?;
-    Ok(rows.into_iter().map(|(worker, word, sum)| ((worker, word), sum)).collect())
 }

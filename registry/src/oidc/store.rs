@@ -5,15 +5,16 @@ use sqlx::AnyConnection;
 
 use super::Identity;
 use crate::error::{Error, Result};
+use crate::row::Parsed;
 
 pub async fn find(conn: &mut AnyConnection, identity: &Identity) -> Result<Option<AccountId>> {
-    let id: Option<String> =
+    let id: Option<Parsed<_>> =
         sqlx::query_scalar("SELECT account_id FROM oidc_identities WHERE issuer = $1 AND subject = $2")
             .bind(identity.issuer.clone())
             .bind(identity.subject.clone())
             .fetch_optional(conn)
             .await?;
-    Ok(id.map(|id| id.parse()).transpose().map_err(anyhow::Error::from)?)
+    Ok(id.map(|Parsed(id)| id))
 }
 
 /// Whether it was linked now; false when it was before. `Conflict` when it signs in to another account.

@@ -7,6 +7,7 @@ use sqlx::{AnyConnection, Row};
 use super::state::{PayoutEvent, apply};
 use crate::error::{Error, Result};
 use crate::ledger::store::{Book, TransferKind, end_payout, hold_payout};
+use crate::row::parsed;
 
 /// A payout about to be made.
 #[derive(Debug, Clone)]
@@ -31,12 +32,12 @@ macro_rules! select_payout {
 
 fn payout(row: &AnyRow, currency: &str) -> Result<Payout> {
     Ok(Payout {
-        id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
-        account_id: row.try_get::<String, _>("account_id")?.parse().map_err(anyhow::Error::from)?,
+        id: parsed(row, "id")?,
+        account_id: parsed(row, "account_id")?,
         account_name: row.try_get("name")?,
         currency: currency.to_owned(),
         amount_micros: Micros(row.try_get("amount_micros")?),
-        status: row.try_get::<String, _>("status")?.parse().map_err(anyhow::Error::from)?,
+        status: parsed(row, "status")?,
         wallet_address: row.try_get("wallet_address")?,
         reference: row.try_get("reference")?,
         created_at: UnixMillis(row.try_get("created_at")?),

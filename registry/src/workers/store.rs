@@ -13,6 +13,7 @@ use super::seen::Seen;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::ledger::store::add_points;
+use crate::row::{json, narrow, parsed};
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
@@ -129,24 +130,19 @@ fn meant(
 
 impl FromRow<'_, AnyRow> for WorkerRow {
     fn from_row(row: &AnyRow) -> std::result::Result<WorkerRow, sqlx::Error> {
-        worker_row(row).map_err(|cause| sqlx::Error::Decode(Box::new(cause)))
+        Ok(WorkerRow {
+            id: parsed(row, "id")?,
+            account_id: parsed(row, "account_id")?,
+            name: parsed(row, "name")?,
+            tags: json(row, "tags")?,
+            desired: parsed(row, "desired")?,
+            slots: json(row, "slots_desired")?,
+            created_at: UnixMillis(row.try_get("created_at")?),
+            updated_at: UnixMillis(row.try_get("updated_at")?),
+            account_name: row.try_get("account_name")?,
+            wallet_address: row.try_get("wallet_address")?,
+        })
     }
-}
-
-fn worker_row(row: &AnyRow) -> Result<WorkerRow> {
-    Ok(WorkerRow {
-        id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
-        account_id: row.try_get::<String, _>("account_id")?.parse().map_err(anyhow::Error::from)?,
-        name: row.try_get::<String, _>("name")?.parse().map_err(anyhow::Error::from)?,
-        tags: serde_json::from_str(&row.try_get::<String, _>("tags")?).map_err(anyhow::Error::from)?,
-        desired: row.try_get::<String, _>("desired")?.parse().map_err(anyhow::Error::from)?,
-        slots: serde_json::from_str(&row.try_get::<String, _>("slots_desired")?)
-            .map_err(anyhow::Error::from)?,
-        created_at: UnixMillis(row.try_get("created_at")?),
-        updated_at: UnixMillis(row.try_get("updated_at")?),
-        account_name: row.try_get("account_name")?,
-        wallet_address: row.try_get("wallet_address")?,
-    })
 }
 
 /// Writes name, tags, desired states and `updated_at` of a worker that was read in this transaction.
@@ -184,6 +180,24 @@ pub async fn archive(conn: &mut AnyConnection, id: WorkerId, now: UnixMillis) ->
     if archived == 0 { Err(Error::NotFound("worker")) } else { Ok(()) }
 }
 
+struct HeldRow {
+    worker_id: WorkerId,
+    held: Held,
+}
+
+impl FromRow<'_, AnyRow> for HeldRow {
+    fn from_row(row: &AnyRow) -> std::result::Result<HeldRow, sqlx::Error> {
+        let held = Held {
+            slot: narrow(row, "slot")?,
+            attempt_id: parsed(row, "id")?,
+            job_id: parsed(row, "job_id")?,
+            job_status: parsed(row, "job_status")?,
+            task_id: parsed(row, "task_id")?,
+        };
+        Ok(HeldRow { worker_id: parsed(row, "worker_id")?, held })
+    }
+}
+
 /// The leases that stand, by worker: of one account's workers or of all; of these ids alone, where there are any.
 pub async fn held(
     conn: &mut AnyConnection,
@@ -194,20 +208,13 @@ pub async fn held(
     let mut filter = meant(("COALESCE(a.account_id, '') = $?", "a.worker_id"), owner, ids);
     filter.fixed("a.status IN ('pending', 'running', 'paused')");
     filter.fixed("t.status IN ('pending', 'running', 'paused')");
-    let select = "SELECT a.worker_id, a.slot, a.id, a.job_id, j.status, a.task_id FROM attempts a
+    let select =
+        "SELECT a.worker_id, a.slot, a.id, a.job_id, j.status AS job_status, a.task_id FROM attempts a
          JOIN tasks t ON t.id = a.task_id AND t.attempt = a.id JOIN jobs j ON j.id = a.job_id";
-    let rows: Vec<(String, i64, String, String, String, String)> =
-        filter.query(select, "ORDER BY a.slot, a.id").fetch_all(conn).await?;
+    let rows: Vec<HeldRow> = filter.query(select, "ORDER BY a.slot, a.id").fetch_all(conn).await?;
     let mut by_worker: HashMap<WorkerId, Vec<Held>> = HashMap::new();
-    for (worker_id, slot, attempt_id, job_id, job_status, task_id) in rows {
-        let held = Held {
-            slot: slot.try_into().map_err(anyhow::Error::from)?,
-            attempt_id: attempt_id.parse().map_err(anyhow::Error::from)?,
-            job_id: job_id.parse().map_err(anyhow::Error::from)?,
-            job_status: job_status.parse().map_err(anyhow::Error::from)?,
-            task_id: task_id.parse().map_err(anyhow::Error::from)?,
-        };
-        by_worker.entry(worker_id.parse().map_err(anyhow::Error::from)?).or_default().push(held);
+    for HeldRow { worker_id, held } in rows {
+        by_worker.entry(worker_id).or_default().push(held);
     }
     Ok(by_worker)
 }
@@ -222,7 +229,7 @@ pub async fn seen(conn: &mut AnyConnection) -> Result<Vec<(WorkerId, Seen)>> {
     .await?;
     let mut seen = Vec::with_capacity(rows.len());
     for row in &rows {
-        let id: WorkerId = row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?;
+        let id: WorkerId = parsed(row, "id")?;
         match serde_json::from_str(&row.try_get::<String, _>("report")?) {
             Ok(report) => seen.push((id, Seen::stored(row, report)?)),
             // Another version wrote it; the worker's next heartbeat replaces it.

@@ -1,7 +1,8 @@
 //! Test renders: a scene of the agent's own on every slot of a worker, unpaid and in no statistics. Only the
 //! last one of a worker is kept.
 
-mod store;
+pub mod state;
+pub mod store;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -19,6 +20,7 @@ use crate::App;
 use crate::auth::{Agent, Caller, Provider};
 use crate::error::{Error, Json, Path, Result};
 use crate::png;
+use state::TestRenderEvent;
 
 /// What did not end by then has failed.
 const MILLIS_MAX: i64 = 10 * 60 * 1_000;
@@ -200,6 +202,7 @@ async fn report(
     Path((id, slot)): Path<(TestRenderId, u32)>,
     Json(report): Json<TestRenderReport>,
 ) -> Result<StatusCode> {
+    let event = event_of(report.status)?;
     let report = checked(report)?;
     let (worker, since) = (agent.worker_id, open_since(app.clock.now()));
     app.db
@@ -207,10 +210,10 @@ async fn report(
             let report = report.clone();
             Box::pin(async move {
                 let open = open_slot(conn, worker, id, slot, since).await?;
-                if report.status == TestRenderStatus::Completed && !open.has_frame {
+                if event == TestRenderEvent::Completed && !open.has_frame {
                     return Err(Error::conflict("frame_missing", "send the frame before it is completed"));
                 }
-                store::report(conn, worker, slot, &report).await
+                store::report(conn, worker, &open, event, &report).await
             })
         })
         .await?;
@@ -238,8 +241,8 @@ async fn put_frame(
     app.db
         .write(move |conn| {
             Box::pin(async move {
-                open_slot(conn, worker, id, slot, since).await?;
-                store::frame_came(conn, worker, slot).await
+                let open = open_slot(conn, worker, id, slot, since).await?;
+                store::frame_came(conn, worker, &open).await
             })
         })
         .await?;
@@ -260,15 +263,21 @@ async fn open_slot(
     }
     let last = store::last(conn, worker).await?.filter(|last| last.id == id);
     match last.is_some_and(|last| last.slots.iter().any(|known| known.slot == slot)) {
-        true => Err(Error::conflict("test_render_ended", "this slot's test render has ended already")),
+        true => Err(store::ended()),
         false => Err(Error::NotFound("test render")),
     }
 }
 
-fn checked(report: TestRenderReport) -> Result<TestRenderReport> {
-    if report.status == TestRenderStatus::Pending {
-        return Err(Error::Invalid("status: running, completed or failed".to_owned()));
+fn event_of(said: TestRenderStatus) -> Result<TestRenderEvent> {
+    match said {
+        TestRenderStatus::Pending => Err(Error::Invalid("status: running, completed or failed".to_owned())),
+        TestRenderStatus::Running => Ok(TestRenderEvent::Runs),
+        TestRenderStatus::Completed => Ok(TestRenderEvent::Completed),
+        TestRenderStatus::Failed => Ok(TestRenderEvent::Failed),
     }
+}
+
+fn checked(report: TestRenderReport) -> Result<TestRenderReport> {
     let sound = |seconds: f64| (0.0..=SECONDS_MAX).contains(&seconds);
     match report.seconds {
         Some(seconds) if sound(seconds) => {}

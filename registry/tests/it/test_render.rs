@@ -1,5 +1,8 @@
 //! Test renders: asked for by a worker's owner, rendered by its agent, paid by nobody.
 
+use pictor_protocol::{TestRenderReport, TestRenderStatus, UnixMillis};
+use pictor_registry::error::Error;
+use pictor_registry::workers::test_render::{state::TestRenderEvent, store};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -12,6 +15,7 @@ on_both_databases!(
     what_an_agent_says_of_it_is_checked,
     nobody_else_sees_or_answers_it,
     unanswered_for_ten_minutes_it_has_failed,
+    of_two_reports_at_once_one_counts,
     the_setup_page_starts_and_shows_it,
 );
 
@@ -213,4 +217,42 @@ async fn the_setup_page_starts_and_shows_it(place: Place) {
     stranger.get(&frame).await.is(404);
     stranger.send(&start, &[]).await.is(404);
     registry.stop().await;
+}
+
+/// Both were read while the slot still ran: the second to be written must not change how it ended.
+async fn of_two_reports_at_once_one_counts(place: Place) {
+    let registry = Registry::start(&place).await;
+    let provider = registry.account("ada", &["provider"]).await;
+    let (worker, _) = asked(&registry, &provider).await;
+    let (id, db) = (worker.id.parse().unwrap(), place.open().await);
+    let open = async || store::open_slots(&mut db.read().await.unwrap(), id, UnixMillis(0)).await.unwrap();
+    let read_twice = [open().await.remove(0), open().await.remove(0)];
+    let ends = [TestRenderEvent::Completed, TestRenderEvent::Failed];
+    let reports = read_twice.into_iter().zip(ends).map(|(slot, event)| {
+        let status = match event {
+            TestRenderEvent::Completed => TestRenderStatus::Completed,
+            _ => TestRenderStatus::Failed,
+        };
+        let report = TestRenderReport {
+            status,
+            seconds: Some(1.0),
+            device: None,
+            peak_memory_bytes: None,
+            error: Some(status.to_string()),
+        };
+        db.write(move |conn| {
+            let (slot, report) = (slot.clone(), report.clone());
+            Box::pin(
+                async move { store::report(conn, id, &slot, event, &report).await.map(|()| report.status) },
+            )
+        })
+    });
+    let results = futures_util::future::join_all(reports).await;
+    let refused = |result: &Result<TestRenderStatus, Error>| {
+        matches!(result, Err(Error::Conflict { code: "test_render_ended", .. }))
+    };
+    assert_eq!(results.iter().filter(|result| refused(result)).count(), 1, "{results:?}");
+    let won = results.iter().flatten().next().unwrap();
+    let last = store::last(&mut db.read().await.unwrap(), id).await.unwrap().unwrap();
+    assert_eq!((last.slots[0].status, last.slots[0].error.clone()), (*won, Some(won.to_string())));
 }

@@ -1,4 +1,4 @@
-//! The rows of test renders.
+//! The rows of test renders. Their status is written here and nowhere else.
 
 use pictor_protocol::{
     TestRender, TestRenderId, TestRenderReport, TestRenderSlot, TestRenderStatus, UnixMillis, WorkerId,
@@ -6,14 +6,17 @@ use pictor_protocol::{
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use crate::error::Result;
+use super::state::{Refused, TestRenderEvent, apply};
+use crate::error::{Error, Result};
+use crate::row::{Parsed, narrow, narrow_option, parsed};
 
 /// One slot of which something may still come.
-pub(super) struct OpenSlot {
-    pub(super) id: TestRenderId,
-    pub(super) slot: u32,
-    pub(super) status: TestRenderStatus,
-    pub(super) has_frame: bool,
+#[derive(Debug, Clone)]
+pub struct OpenSlot {
+    pub id: TestRenderId,
+    pub slot: u32,
+    pub status: TestRenderStatus,
+    pub has_frame: bool,
 }
 
 /// Lets one caller at a time replace a worker's test render.
@@ -25,7 +28,8 @@ pub(super) async fn lock(conn: &mut AnyConnection, worker: WorkerId) -> Result<(
     Ok(())
 }
 
-pub(super) async fn replace(conn: &mut AnyConnection, worker: WorkerId, new: &TestRender) -> Result<()> {
+/// The worker's only test render from now on.
+pub async fn replace(conn: &mut AnyConnection, worker: WorkerId, new: &TestRender) -> Result<()> {
     for table in [
         "DELETE FROM test_render_slots WHERE worker_id = $1",
         "DELETE FROM test_renders WHERE worker_id = $1",
@@ -52,13 +56,13 @@ pub(super) async fn replace(conn: &mut AnyConnection, worker: WorkerId, new: &Te
     Ok(())
 }
 
-pub(super) async fn last(conn: &mut AnyConnection, worker: WorkerId) -> Result<Option<TestRender>> {
-    let found: Option<(String, i64)> =
+pub async fn last(conn: &mut AnyConnection, worker: WorkerId) -> Result<Option<TestRender>> {
+    let found: Option<(Parsed<_>, i64)> =
         sqlx::query_as("SELECT id, requested_at FROM test_renders WHERE worker_id = $1")
             .bind(worker.to_string())
             .fetch_optional(&mut *conn)
             .await?;
-    let Some((id, requested_at)) = found else { return Ok(None) };
+    let Some((Parsed(id), requested_at)) = found else { return Ok(None) };
     let rows = sqlx::query(
         "SELECT slot, gpu_uuid, status, render_millis, device, peak_memory_bytes, error FROM test_render_slots
          WHERE worker_id = $1 ORDER BY slot",
@@ -67,36 +71,27 @@ pub(super) async fn last(conn: &mut AnyConnection, worker: WorkerId) -> Result<O
     .fetch_all(conn)
     .await?;
     Ok(Some(TestRender {
-        id: id.parse().map_err(anyhow::Error::from)?,
+        id,
         requested_at: UnixMillis(requested_at),
         slots: rows.iter().map(slot).collect::<Result<_>>()?,
     }))
 }
 
 fn slot(row: &AnyRow) -> Result<TestRenderSlot> {
-    let peak: Option<i64> = row.try_get("peak_memory_bytes")?;
     let millis: Option<i64> = row.try_get("render_millis")?;
     Ok(TestRenderSlot {
-        slot: number(row)?,
+        slot: narrow(row, "slot")?,
         gpu_uuid: row.try_get("gpu_uuid")?,
-        status: status(row)?,
+        status: parsed(row, "status")?,
         seconds: millis.map(|millis| UnixMillis(millis).seconds_since(UnixMillis(0))),
         device: row.try_get("device")?,
-        peak_memory_bytes: peak.map(u64::try_from).transpose().map_err(anyhow::Error::from)?,
+        peak_memory_bytes: narrow_option(row, "peak_memory_bytes")?,
         error: row.try_get("error")?,
     })
 }
 
-fn number(row: &AnyRow) -> Result<u32> {
-    Ok(u32::try_from(row.try_get::<i64, _>("slot")?).map_err(anyhow::Error::from)?)
-}
-
-fn status(row: &AnyRow) -> Result<TestRenderStatus> {
-    Ok(row.try_get::<String, _>("status")?.parse().map_err(anyhow::Error::from)?)
-}
-
 /// The slots of a worker's last test render that have not ended, if it was asked for after `since`.
-pub(super) async fn open_slots(
+pub async fn open_slots(
     conn: &mut AnyConnection,
     worker: WorkerId,
     since: UnixMillis,
@@ -112,43 +107,63 @@ pub(super) async fn open_slots(
     .await?;
     let open = |row: &AnyRow| {
         Ok(OpenSlot {
-            id: row.try_get::<String, _>("id")?.parse().map_err(anyhow::Error::from)?,
-            slot: number(row)?,
-            status: status(row)?,
+            id: parsed(row, "id")?,
+            slot: narrow(row, "slot")?,
+            status: parsed(row, "status")?,
             has_frame: row.try_get::<i64, _>("has_frame")? == 1,
         })
     };
     rows.iter().map(open).collect()
 }
 
-pub(super) async fn report(
+/// Writes what an agent said of a slot that stands as it was read; 409 `test_render_ended` when it no longer does.
+pub async fn report(
     conn: &mut AnyConnection,
     worker: WorkerId,
-    slot: u32,
+    open: &OpenSlot,
+    event: TestRenderEvent,
     report: &TestRenderReport,
 ) -> Result<()> {
-    sqlx::query(
+    let to = apply(open.status, event).map_err(|Refused| ended())?;
+    let moved = sqlx::query(
         "UPDATE test_render_slots
-         SET status = $3, render_millis = $4, device = $5, peak_memory_bytes = $6, error = $7
-         WHERE worker_id = $1 AND slot = $2",
+         SET status = $5, render_millis = $6, device = $7, peak_memory_bytes = $8, error = $9
+         WHERE worker_id = $1 AND slot = $2 AND status = $4
+           AND EXISTS (SELECT 1 FROM test_renders t WHERE t.worker_id = $1 AND t.id = $3)",
     )
     .bind(worker.to_string())
-    .bind(i64::from(slot))
-    .bind(report.status.as_str())
+    .bind(i64::from(open.slot))
+    .bind(open.id.to_string())
+    .bind(open.status.as_str())
+    .bind(to.as_str())
     .bind(report.seconds.map(|seconds| (seconds * 1_000.0).round() as i64))
     .bind(report.device.clone())
     .bind(report.peak_memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))
     .bind(report.error.clone())
     .execute(conn)
-    .await?;
-    Ok(())
+    .await?
+    .rows_affected();
+    if moved == 0 { Err(ended()) } else { Ok(()) }
 }
 
-pub(super) async fn frame_came(conn: &mut AnyConnection, worker: WorkerId, slot: u32) -> Result<()> {
-    sqlx::query("UPDATE test_render_slots SET has_frame = 1 WHERE worker_id = $1 AND slot = $2")
-        .bind(worker.to_string())
-        .bind(i64::from(slot))
-        .execute(conn)
-        .await?;
-    Ok(())
+/// Its frame is there; refused as [`report`] is.
+pub(super) async fn frame_came(conn: &mut AnyConnection, worker: WorkerId, open: &OpenSlot) -> Result<()> {
+    let came = sqlx::query(
+        "UPDATE test_render_slots SET has_frame = 1
+         WHERE worker_id = $1 AND slot = $2 AND status = $4
+           AND EXISTS (SELECT 1 FROM test_renders t WHERE t.worker_id = $1 AND t.id = $3)",
+    )
+    .bind(worker.to_string())
+    .bind(i64::from(open.slot))
+    .bind(open.id.to_string())
+    .bind(open.status.as_str())
+    .execute(conn)
+    .await?
+    .rows_affected();
+    if came == 0 { Err(ended()) } else { Ok(()) }
+}
+
+/// The refusal of what comes after the end.
+pub(super) fn ended() -> Error {
+    Error::conflict("test_render_ended", "this slot's test render has ended already")
 }
