@@ -77,6 +77,15 @@ impl Filter {
         self.select(format!("{select} WHERE {} {after}", self.conditions()))
     }
 
+    /// As [`Filter::query`]; each `$?` of `select` stands for `value`.
+    pub fn query_by<T>(&self, select: &'static str, value: i64, after: &'static str) -> Selected<T>
+    where
+        T: for<'r> FromRow<'r, AnyRow>,
+    {
+        let select = select.replace("$?", &format!("${}", self.values.len() + 1));
+        self.select(format!("{select} WHERE {} {after}", self.conditions())).bind(value)
+    }
+
     /// As [`Filter::query`], of the first `limit` rows.
     pub fn limited<T>(&self, select: &'static str, after: &str, limit: i64) -> Selected<T>
     where

@@ -49,6 +49,7 @@ pub mod png;
 pub mod releases;
 pub mod row;
 pub mod spreadsheet;
+mod sql;
 pub mod tasks;
 pub mod tenant;
 pub mod trace;

@@ -2,6 +2,7 @@
 
 mod outcome;
 mod queue;
+pub mod sets;
 pub mod state;
 pub mod store;
 mod sweep;

@@ -206,7 +206,7 @@ impl DesiredState {
 }
 
 impl JobStatus {
-    pub fn has_ended(self) -> bool {
+    pub const fn has_ended(self) -> bool {
         match self {
             JobStatus::Pending | JobStatus::Running | JobStatus::Paused => false,
             JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => true,
@@ -215,7 +215,7 @@ impl JobStatus {
 }
 
 impl TaskStatus {
-    pub fn has_ended(self) -> bool {
+    pub const fn has_ended(self) -> bool {
         match self {
             TaskStatus::Pending | TaskStatus::Running | TaskStatus::Paused => false,
             TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled => true,
@@ -224,7 +224,7 @@ impl TaskStatus {
 }
 
 impl AttemptStatus {
-    pub fn has_ended(self) -> bool {
+    pub const fn has_ended(self) -> bool {
         match self {
             AttemptStatus::Pending | AttemptStatus::Running | AttemptStatus::Paused => false,
             AttemptStatus::Completed

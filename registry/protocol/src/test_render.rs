@@ -22,7 +22,7 @@ words!(
 
 impl TestRenderStatus {
     /// Whether nothing more comes of it.
-    pub fn has_ended(self) -> bool {
+    pub const fn has_ended(self) -> bool {
         matches!(self, TestRenderStatus::Completed | TestRenderStatus::Failed)
     }
 }

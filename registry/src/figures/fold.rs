@@ -4,12 +4,13 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use pictor_protocol::UnixMillis;
+use pictor_protocol::{AttemptStatus, UnixMillis};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::period::{DAY_MILLIS, QUARTER_MILLIS};
 use crate::App;
 use crate::error::Result;
+use crate::sql::{each, sql};
 
 const FOLD_INTERVAL: Duration = Duration::from_secs(60);
 /// A transaction's rows carry the moment at which its request came, and none waits this long to be written.
@@ -109,47 +110,60 @@ async fn fold_range(conn: &mut AnyConnection, fold: Fold, from: UnixMillis, to: 
             for subject in ["worker_id", "account_id", "'network'"] {
                 // Safe: the three subjects are the literals above.
                 let sql = QUARTERS.replace("SUBJECT", subject);
-                sqlx::query(AssertSqlSafe(sql)).bind(from.0).bind(to.0).execute(&mut *conn).await?;
+                let folded =
+                    sqlx::query(AssertSqlSafe(sql)).bind(from.0).bind(to.0).bind(fold.width_millis());
+                folded.execute(&mut *conn).await?;
             }
         }
         Fold::Day => {
-            sqlx::query(DAYS).bind(from.0).bind(to.0).execute(&mut *conn).await?;
-            sqlx::query(TOTALS).bind(from.0).bind(to.0).execute(conn).await?;
+            for days in [DAYS, TOTALS] {
+                let folded = sqlx::query(days).bind(from.0).bind(to.0).bind(fold.width_millis());
+                folded.execute(&mut *conn).await?;
+            }
         }
     }
     Ok(())
 }
 
-const QUARTERS: &str = "
-    INSERT INTO figures (subject, quarter, completed, failed, expired, released, cancelled, reward_micros, points)
-    SELECT subject, quarter, CAST(SUM(completed) AS BIGINT), CAST(SUM(failed) AS BIGINT), CAST(SUM(expired) AS BIGINT),
-           CAST(SUM(released) AS BIGINT), CAST(SUM(cancelled) AS BIGINT), CAST(SUM(reward_micros) AS BIGINT),
-           CAST(SUM(points) AS BIGINT)
+/// `$3` is how long a quarter hour is.
+const QUARTERS: &str = sql!(
+    "INSERT INTO figures (subject, quarter, ",
+    ENDED,
+    ", reward_micros, points)
+    SELECT subject, quarter, ",
+    each!(AttemptStatus, AttemptStatus::has_ended, |word| ["CAST(SUM(", word, ") AS BIGINT)"]),
+    ", CAST(SUM(reward_micros) AS BIGINT), CAST(SUM(points) AS BIGINT)
     FROM (
-        SELECT SUBJECT AS subject, ended_at / 900000 AS quarter,
-               CASE WHEN status = 'completed' THEN 1 ELSE 0 END AS completed,
-               CASE WHEN status = 'failed' THEN 1 ELSE 0 END AS failed,
-               CASE WHEN status = 'expired' THEN 1 ELSE 0 END AS expired,
-               CASE WHEN status = 'released' THEN 1 ELSE 0 END AS released,
-               CASE WHEN status = 'cancelled' THEN 1 ELSE 0 END AS cancelled,
-               COALESCE(reward_micros, 0) AS reward_micros, 0 AS points
+        SELECT SUBJECT AS subject, ended_at / $3 AS quarter, ",
+    each!(AttemptStatus, AttemptStatus::has_ended, |word| [
+        "CASE WHEN status = '",
+        word,
+        "' THEN 1 ELSE 0 END AS ",
+        word
+    ]),
+    ", COALESCE(reward_micros, 0) AS reward_micros, 0 AS points
         FROM attempts
         WHERE account_id IN (SELECT id FROM accounts) AND ended_at >= $1 AND ended_at < $2
         UNION ALL
-        SELECT SUBJECT, created_at / 900000, 0, 0, 0, 0, 0, 0, points
+        SELECT SUBJECT, created_at / $3, ",
+    each!(AttemptStatus, AttemptStatus::has_ended, |_word| ["0"]),
+    ", 0, points
         FROM points
         WHERE account_id IN (SELECT id FROM accounts) AND created_at >= $1 AND created_at < $2) AS entries
-    GROUP BY subject, quarter";
+    GROUP BY subject, quarter"
+);
+/// A status that ends attempts has a column of figures.
+const ENDED: &str = each!(AttemptStatus, AttemptStatus::has_ended, |word| [word]);
 
 const DAYS: &str = "
     INSERT INTO gpu_figures (account_id, day, worker_id, gpu_uuid, gpu_name, completed, failed, reward_micros)
-    SELECT account_id, ended_at / 86400000, worker_id, COALESCE(gpu_uuid, ''), MAX(gpu_name),
+    SELECT account_id, ended_at / $3, worker_id, COALESCE(gpu_uuid, ''), MAX(gpu_name),
            CAST(SUM(CASE WHEN status = 'completed' THEN 1 ELSE 0 END) AS BIGINT),
            CAST(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS BIGINT),
            CAST(COALESCE(SUM(reward_micros), 0) AS BIGINT)
     FROM attempts
     WHERE account_id IN (SELECT id FROM accounts) AND ended_at >= $1 AND ended_at < $2
-    GROUP BY account_id, ended_at / 86400000, worker_id, COALESCE(gpu_uuid, '')";
+    GROUP BY 1, 2, 3, 4";
 
 /// The days just folded are added; `WHERE` tells SQLite where the conflict's `ON` begins.
 const TOTALS: &str = "
@@ -157,7 +171,7 @@ const TOTALS: &str = "
     SELECT account_id, worker_id, gpu_uuid, MAX(gpu_name), CAST(SUM(completed) AS BIGINT),
            CAST(SUM(failed) AS BIGINT), CAST(SUM(reward_micros) AS BIGINT)
     FROM gpu_figures
-    WHERE account_id IN (SELECT id FROM accounts) AND day >= $1 / 86400000 AND day < $2 / 86400000
+    WHERE account_id IN (SELECT id FROM accounts) AND day >= $1 / $3 AND day < $2 / $3
     GROUP BY account_id, worker_id, gpu_uuid
     ON CONFLICT (account_id, worker_id, gpu_uuid) DO UPDATE SET
         gpu_name = COALESCE(excluded.gpu_name, gpu_totals.gpu_name),

@@ -7,6 +7,8 @@ use super::of::Of;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::row::Parsed;
+use crate::sql::sql;
+use crate::tasks::sets::OPEN_ATTEMPTS;
 
 /// The account of a worker, archived or not, and the worker's name.
 pub(super) async fn owner_of(conn: &mut AnyConnection, id: WorkerId) -> Result<Option<(AccountId, String)>> {
@@ -56,7 +58,7 @@ pub(super) async fn count_open(
     counts: &mut TaskCounts,
 ) -> Result<()> {
     let mut open = Filter::default();
-    open.fixed("status IN ('pending', 'running', 'paused')").integer("leased_at < $?", to.0);
+    open.fixed(sql!("status IN ", OPEN_ATTEMPTS)).integer("leased_at < $?", to.0);
     match of {
         Of::All => &mut open,
         Of::Account(account) => {

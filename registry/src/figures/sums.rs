@@ -1,13 +1,15 @@
 //! Sums of what ended: of folded rows where they are, and of the rows themselves at both ends of the range.
 
-use pictor_protocol::{Micros, TaskCounts, UnixMillis};
-use sqlx::AnyConnection;
+use pictor_protocol::{AttemptStatus, Micros, TaskCounts, UnixMillis};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, FromRow, Row};
 
 use super::fold::{Fold, folded_until};
 use super::of::Of;
 use super::period::{Period, QUARTER_MILLIS};
 use crate::error::Result;
 use crate::filter::Filter;
+use crate::sql::{each, sql};
 
 /// What ended in a stretch of time. Attempts that have not ended are not in `tasks`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,16 +19,30 @@ pub(super) struct Sums {
     pub(super) points: i64,
 }
 
-/// Beginning in quarter hours, completed, failed, expired, released, cancelled, micros earned, points.
-type Row = (i64, i64, i64, i64, i64, i64, i64, i64);
+/// A stretch, by where it begins in quarter hours.
+struct Stretch {
+    begins: i64,
+    sums: Sums,
+}
+
+impl FromRow<'_, AnyRow> for Stretch {
+    fn from_row(row: &AnyRow) -> std::result::Result<Stretch, sqlx::Error> {
+        let mut tasks = TaskCounts::default();
+        for status in AttemptStatus::ALL.iter().filter(|status| status.has_ended()) {
+            *tasks.of(*status) = row.try_get(status.as_str())?;
+        }
+        let earnings = Micros(row.try_get("reward_micros")?);
+        let sums = Sums { tasks, earnings, points: row.try_get("points")? };
+        Ok(Stretch { begins: row.try_get("begins")?, sums })
+    }
+}
 
 impl Sums {
     pub(super) fn add(&mut self, other: &Sums) {
-        self.tasks.completed += other.tasks.completed;
-        self.tasks.failed += other.tasks.failed;
-        self.tasks.expired += other.tasks.expired;
-        self.tasks.released += other.tasks.released;
-        self.tasks.cancelled += other.tasks.cancelled;
+        let mut others = other.tasks.clone();
+        for status in AttemptStatus::ALL {
+            *self.tasks.of(*status) += *others.of(*status);
+        }
         self.earnings = self.earnings + other.earnings;
         self.points += other.points;
     }
@@ -56,25 +72,34 @@ impl Split {
 
 macro_rules! sums {
     ($begins:literal) => {
-        concat!(
+        sql!(
             "SELECT ",
             $begins,
-            ", CAST(COALESCE(SUM(completed), 0) AS BIGINT), CAST(COALESCE(SUM(failed), 0) AS BIGINT),
-             CAST(COALESCE(SUM(expired), 0) AS BIGINT), CAST(COALESCE(SUM(released), 0) AS BIGINT),
-             CAST(COALESCE(SUM(cancelled), 0) AS BIGINT), CAST(COALESCE(SUM(reward_micros), 0) AS BIGINT),
-             CAST(COALESCE(SUM(points), 0) AS BIGINT) FROM figures"
+            " AS begins, ",
+            each!(AttemptStatus, AttemptStatus::has_ended, |word| [
+                "CAST(COALESCE(SUM(",
+                word,
+                "), 0) AS BIGINT) AS ",
+                word
+            ]),
+            ", CAST(COALESCE(SUM(reward_micros), 0) AS BIGINT) AS reward_micros,
+             CAST(COALESCE(SUM(points), 0) AS BIGINT) AS points FROM figures"
         )
     };
 }
 
-const ATTEMPTS: &str = "
-    SELECT ended_at / 900000, CAST(SUM(CASE WHEN status = 'completed' THEN 1 ELSE 0 END) AS BIGINT),
-           CAST(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS BIGINT),
-           CAST(SUM(CASE WHEN status = 'expired' THEN 1 ELSE 0 END) AS BIGINT),
-           CAST(SUM(CASE WHEN status = 'released' THEN 1 ELSE 0 END) AS BIGINT),
-           CAST(SUM(CASE WHEN status = 'cancelled' THEN 1 ELSE 0 END) AS BIGINT),
-           CAST(COALESCE(SUM(reward_micros), 0) AS BIGINT), CAST(0 AS BIGINT) FROM attempts";
-const POINTS: &str = "SELECT created_at / 900000, CAST(SUM(points) AS BIGINT) FROM points";
+/// By quarter hours: `$?` is how long one is.
+const ATTEMPTS: &str = sql!(
+    "SELECT ended_at / $? AS begins, ",
+    each!(AttemptStatus, AttemptStatus::has_ended, |word| [
+        "CAST(SUM(CASE WHEN status = '",
+        word,
+        "' THEN 1 ELSE 0 END) AS BIGINT) AS ",
+        word
+    ]),
+    ", CAST(COALESCE(SUM(reward_micros), 0) AS BIGINT) AS reward_micros, CAST(0 AS BIGINT) AS points FROM attempts"
+);
+const POINTS: &str = "SELECT created_at / $?, CAST(SUM(points) AS BIGINT) FROM points";
 
 /// One sum over the range.
 pub(super) async fn total(
@@ -84,7 +109,7 @@ pub(super) async fn total(
     to: UnixMillis,
 ) -> Result<Sums> {
     let mut total = Sums::default();
-    for (_, sums) in read(conn, of, from, to, sums!("CAST(0 AS BIGINT)"), "").await? {
+    for Stretch { sums, .. } in read(conn, of, (from, to), sums!("CAST(0 AS BIGINT)"), "").await? {
         total.add(&sums);
     }
     Ok(total)
@@ -93,10 +118,9 @@ pub(super) async fn total(
 /// A sum for each bucket of the series.
 pub(super) async fn by_bucket(conn: &mut AnyConnection, of: Of, period: &Period) -> Result<Vec<Sums>> {
     let mut buckets = vec![Sums::default(); period.buckets.len()];
-    let rows =
-        read(conn, of, Some(period.series_from), period.to, sums!("quarter"), "GROUP BY quarter").await?;
-    for (quarter, sums) in rows {
-        buckets[period.bucket_of(UnixMillis(quarter * QUARTER_MILLIS))].add(&sums);
+    let range = (Some(period.series_from), period.to);
+    for Stretch { begins, sums } in read(conn, of, range, sums!("quarter"), "GROUP BY quarter").await? {
+        buckets[period.bucket_of(UnixMillis(begins * QUARTER_MILLIS))].add(&sums);
     }
     Ok(buckets)
 }
@@ -104,33 +128,36 @@ pub(super) async fn by_bucket(conn: &mut AnyConnection, of: Of, period: &Period)
 async fn read(
     conn: &mut AnyConnection,
     of: Of,
-    from: Option<UnixMillis>,
-    to: UnixMillis,
+    (from, to): (Option<UnixMillis>, UnixMillis),
     folded: &'static str,
     grouped: &'static str,
-) -> Result<Vec<(i64, Sums)>> {
+) -> Result<Vec<Stretch>> {
     let until = folded_until(conn, Fold::Quarter).await?;
     let split = Split::new(from, to, until, QUARTER_MILLIS);
-    let mut rows: Vec<Row> = Vec::new();
+    let mut stretches: Vec<Stretch> = Vec::new();
     if !split.folded.is_empty() {
         let mut filter = Filter::default();
         filter
             .text("subject = $?", subject(of))
             .integer("quarter >= $?", split.folded.start)
             .integer("quarter < $?", split.folded.end);
-        rows.extend(filter.query::<Row>(folded, grouped).fetch_all(&mut *conn).await?);
+        stretches.extend(filter.query::<Stretch>(folded, grouped).fetch_all(&mut *conn).await?);
     }
     for (begin, end) in split.beside {
         let mut ended = of.rows();
         ended.integer("ended_at >= $?", begin).integer("ended_at < $?", end);
-        rows.extend(ended.query::<Row>(ATTEMPTS, "GROUP BY ended_at / 900000").fetch_all(&mut *conn).await?);
+        let ended = ended.query_by::<Stretch>(ATTEMPTS, QUARTER_MILLIS, "GROUP BY 1");
+        stretches.extend(ended.fetch_all(&mut *conn).await?);
         let mut counted = of.rows();
         counted.integer("created_at >= $?", begin).integer("created_at < $?", end);
         let points: Vec<(i64, i64)> =
-            counted.query(POINTS, "GROUP BY created_at / 900000").fetch_all(&mut *conn).await?;
-        rows.extend(points.into_iter().map(|(quarter, points)| (quarter, 0, 0, 0, 0, 0, 0, points)));
+            counted.query_by(POINTS, QUARTER_MILLIS, "GROUP BY 1").fetch_all(&mut *conn).await?;
+        let points = points
+            .into_iter()
+            .map(|(begins, points)| Stretch { begins, sums: Sums { points, ..Sums::default() } });
+        stretches.extend(points);
     }
-    Ok(rows.into_iter().map(sums).collect())
+    Ok(stretches)
 }
 
 fn subject(of: Of) -> String {
@@ -139,12 +166,6 @@ fn subject(of: Of) -> String {
         Of::Account(account) => account.to_string(),
         Of::Worker { id, .. } => id.to_string(),
     }
-}
-
-fn sums(row: Row) -> (i64, Sums) {
-    let (begins, completed, failed, expired, released, cancelled, micros, points) = row;
-    let tasks = TaskCounts { completed, failed, expired, released, cancelled, ..TaskCounts::default() };
-    (begins, Sums { tasks, earnings: Micros(micros), points })
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use sqlx::{AnyConnection, Row};
 use super::trouble::Stage;
 use crate::error::Result;
 use crate::row::{Parsed, parsed};
+use crate::sql::sql;
+use crate::tasks::sets::RENDERED_ATTEMPTS;
 
 /// Accounts that somebody is to be told about, or that have an incident to end.
 pub(super) async fn watched(conn: &mut AnyConnection) -> Result<Vec<AccountId>> {
@@ -122,10 +124,11 @@ pub(super) async fn failed_since(
 
 /// Whether the last `count` attempts that a worker completed or failed were all failures.
 pub(super) async fn fails(conn: &mut AnyConnection, worker: WorkerId, count: usize) -> Result<bool> {
-    let last: Vec<Parsed<AttemptStatus>> = sqlx::query_scalar(
-        "SELECT status FROM attempts WHERE worker_id = $1 AND status IN ('completed', 'failed')
-         ORDER BY id DESC LIMIT $2",
-    )
+    let last: Vec<Parsed<AttemptStatus>> = sqlx::query_scalar(sql!(
+        "SELECT status FROM attempts WHERE worker_id = $1 AND status IN ",
+        RENDERED_ATTEMPTS,
+        " ORDER BY id DESC LIMIT $2"
+    ))
     .bind(worker.to_string())
     .bind(i64::try_from(count).map_err(anyhow::Error::from)?)
     .fetch_all(conn)

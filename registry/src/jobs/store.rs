@@ -11,6 +11,8 @@ use sqlx::{AnyConnection, Row};
 use crate::error::{Error, Result};
 use crate::lists;
 use crate::row::{frame_range, narrow, parsed};
+use crate::sql::sql;
+use crate::tasks::sets::{OPEN_JOBS, OPEN_TASKS};
 use crate::tasks::state::{FAILED_TASKS_MAX, JobEvent, apply_to_job};
 use crate::tasks::store::insert_tasks;
 
@@ -343,11 +345,13 @@ pub async fn was_started(conn: &mut AnyConnection, job: JobId) -> Result<bool> {
 
 /// Open jobs whose tasks have all ended, or of which too many have failed.
 pub async fn to_be_ended(conn: &mut AnyConnection) -> Result<Vec<JobId>> {
-    sqlx::query(
-        "SELECT j.id FROM jobs j WHERE j.status IN ('pending', 'running', 'paused')
-           AND (NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job_id = j.id AND t.status IN ('pending', 'running', 'paused'))
-                OR (SELECT COUNT(*) FROM tasks t WHERE t.job_id = j.id AND t.status = 'failed') >= $1)",
-    )
+    sqlx::query(sql!(
+        "SELECT j.id FROM jobs j WHERE j.status IN ",
+        OPEN_JOBS,
+        " AND (NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job_id = j.id AND t.status IN ",
+        OPEN_TASKS,
+        ") OR (SELECT COUNT(*) FROM tasks t WHERE t.job_id = j.id AND t.status = 'failed') >= $1)"
+    ))
     .bind(FAILED_TASKS_MAX)
     .fetch_all(conn)
     .await?

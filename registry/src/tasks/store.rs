@@ -7,10 +7,12 @@ use pictor_protocol::{
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
+use super::sets::OPEN_ATTEMPTS;
 use super::state::{AttemptEvent, TaskEvent, TaskState, apply_to_attempt};
 use crate::error::{Error, Result};
 use crate::ledger::store::PaidTask;
 use crate::row::{frame_range, narrow_option, parsed, parsed_option};
+use crate::sql::sql;
 
 /// One attempt with its task and what its job says of it.
 #[derive(Debug, Clone)]
@@ -102,13 +104,13 @@ pub(super) fn task_state(row: &AnyRow) -> Result<TaskState> {
 }
 
 macro_rules! select_assignment {
-    ($rest:literal) => {
-        concat!(
+    ($($rest:expr),+ $(,)?) => {
+        sql!(
             "SELECT a.id, a.task_id, a.job_id, a.worker_id, a.account_id, a.slot, a.status, a.cost_micros,
                     a.reward_micros, a.expires_at, a.deadline_at, t.status AS task_status, t.failures, t.expiries,
                     t.attempt, t.first_frame, t.last_frame, j.fee_ppm, j.width, j.height, j.scene_sha256, j.scene_bytes
              FROM attempts a JOIN tasks t ON t.id = a.task_id JOIN jobs j ON j.id = a.job_id ",
-            $rest
+            $($rest),+
         )
     };
 }
@@ -176,7 +178,9 @@ pub async fn asked_before(
 /// The attempts that a worker has not ended, in the order of their slots.
 pub async fn open_attempts(conn: &mut AnyConnection, worker: WorkerId) -> Result<Vec<Assignment>> {
     sqlx::query(select_assignment!(
-        "WHERE a.worker_id = $1 AND a.status IN ('pending', 'running', 'paused') ORDER BY a.slot, a.id"
+        "WHERE a.worker_id = $1 AND a.status IN ",
+        OPEN_ATTEMPTS,
+        " ORDER BY a.slot, a.id"
     ))
     .bind(worker.to_string())
     .fetch_all(conn)
@@ -189,7 +193,9 @@ pub async fn open_attempts(conn: &mut AnyConnection, worker: WorkerId) -> Result
 /// Attempts whose lease has run out with their task still theirs, or whose time-out has passed.
 pub async fn lapsed(conn: &mut AnyConnection, now: UnixMillis, limit: i64) -> Result<Vec<Assignment>> {
     sqlx::query(select_assignment!(
-        "WHERE a.status IN ('pending', 'running', 'paused')
+        "WHERE a.status IN ",
+        OPEN_ATTEMPTS,
+        "
            AND (a.deadline_at <= $1 OR (a.expires_at <= $1 AND t.status = 'running' AND t.attempt = a.id))
          ORDER BY a.expires_at LIMIT $2"
     ))
@@ -391,11 +397,12 @@ pub async fn move_tasks_of_job(
     }
     for status in AttemptStatus::ALL {
         let Ok(to) = apply_to_attempt(*status, attempts) else { continue };
-        sqlx::query(
-            "UPDATE attempts SET status = $3, ended_at = $4
-             WHERE status = $2 AND status IN ('pending', 'running', 'paused')
-               AND task_id IN (SELECT id FROM tasks WHERE job_id = $1 AND attempt IS NOT NULL)",
-        )
+        // The set leads to its partial index: few attempts are open.
+        sqlx::query(sql!(
+            "UPDATE attempts SET status = $3, ended_at = $4 WHERE status = $2 AND status IN ",
+            OPEN_ATTEMPTS,
+            " AND task_id IN (SELECT id FROM tasks WHERE job_id = $1 AND attempt IS NOT NULL)"
+        ))
         .bind(job.to_string())
         .bind(status.as_str())
         .bind(to.as_str())

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::ledger::store::add_points;
 use crate::row::{json, narrow, parsed};
+use crate::sql::sql;
+use crate::tasks::sets::{OPEN_ATTEMPTS, OPEN_TASKS};
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
@@ -206,8 +208,7 @@ pub async fn held(
 ) -> Result<HashMap<WorkerId, Vec<Held>>> {
     // Kept from the account's index, which leads through all of its history: few leases stand.
     let mut filter = meant(("COALESCE(a.account_id, '') = $?", "a.worker_id"), owner, ids);
-    filter.fixed("a.status IN ('pending', 'running', 'paused')");
-    filter.fixed("t.status IN ('pending', 'running', 'paused')");
+    filter.fixed(sql!("a.status IN ", OPEN_ATTEMPTS)).fixed(sql!("t.status IN ", OPEN_TASKS));
     let select =
         "SELECT a.worker_id, a.slot, a.id, a.job_id, j.status AS job_status, a.task_id FROM attempts a
          JOIN tasks t ON t.id = a.task_id AND t.attempt = a.id JOIN jobs j ON j.id = a.job_id";

@@ -7,6 +7,8 @@ use super::Queue;
 use crate::db::Dialect;
 use crate::error::Result;
 use crate::row::{Parsed, frame_range, parsed, parsed_option};
+use crate::sql::sql;
+use crate::tasks::sets::LEASED_JOBS;
 use crate::tasks::store::{Pick, task_state};
 
 /// A pending task that this worker may have: not one that it failed, unless nobody else took it for a lease.
@@ -23,9 +25,10 @@ pub async fn next_job(
     worker: WorkerId,
     waited_since: UnixMillis,
 ) -> Result<Option<JobId>> {
-    let row = sqlx::query(concat!(
-        "SELECT j.id FROM jobs j WHERE j.status IN ('pending', 'running')
-           AND EXISTS (SELECT 1 FROM tasks t WHERE t.job_id = j.id AND ",
+    let row = sqlx::query(sql!(
+        "SELECT j.id FROM jobs j WHERE j.status IN ",
+        LEASED_JOBS,
+        " AND EXISTS (SELECT 1 FROM tasks t WHERE t.job_id = j.id AND ",
         may_have!(),
         ") ORDER BY j.priority DESC, j.created_at, j.id LIMIT 1"
     ))
@@ -38,18 +41,20 @@ pub async fn next_job(
 
 /// How many tasks wait, and how many of them `may_have` keeps from each worker that failed them.
 pub(super) async fn queue(conn: &mut AnyConnection, waited_since: UnixMillis) -> Result<Queue> {
-    let pending: i64 = sqlx::query_scalar(
+    let pending: i64 = sqlx::query_scalar(sql!(
         "SELECT COUNT(*) FROM jobs j JOIN tasks t ON t.job_id = j.id AND t.status = 'pending'
-         WHERE j.status IN ('pending', 'running')",
-    )
+         WHERE j.status IN ",
+        LEASED_JOBS
+    ))
     .fetch_one(&mut *conn)
     .await?;
-    let rows: Vec<(Parsed<WorkerId>, i64)> = sqlx::query_as(
+    let rows: Vec<(Parsed<WorkerId>, i64)> = sqlx::query_as(sql!(
         "SELECT f.worker_id, COUNT(DISTINCT t.id) FROM tasks t
-         JOIN jobs j ON j.id = t.job_id AND j.status IN ('pending', 'running')
-         JOIN attempts f ON f.task_id = t.id AND f.status = 'failed'
-         WHERE t.status = 'pending' AND t.failures > 0 AND t.pending_since > $1 GROUP BY f.worker_id",
-    )
+         JOIN jobs j ON j.id = t.job_id AND j.status IN ",
+        LEASED_JOBS,
+        " JOIN attempts f ON f.task_id = t.id AND f.status = 'failed'
+         WHERE t.status = 'pending' AND t.failures > 0 AND t.pending_since > $1 GROUP BY f.worker_id"
+    ))
     .bind(waited_since.0)
     .fetch_all(conn)
     .await?;

@@ -9,6 +9,14 @@ use sqlx::{AnyConnection, Row};
 use super::state::{Refused, TestRenderEvent, apply};
 use crate::error::{Error, Result};
 use crate::row::{Parsed, narrow, narrow_option, parsed};
+use crate::sql::{set, sql};
+
+/// Of which something may still come.
+const OPEN: &str = set!(TestRenderStatus, is_open);
+
+const fn is_open(status: TestRenderStatus) -> bool {
+    !status.has_ended()
+}
 
 /// One slot of which something may still come.
 #[derive(Debug, Clone)]
@@ -96,11 +104,13 @@ pub async fn open_slots(
     worker: WorkerId,
     since: UnixMillis,
 ) -> Result<Vec<OpenSlot>> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(sql!(
         "SELECT t.id, s.slot, s.status, s.has_frame
          FROM test_renders t JOIN test_render_slots s ON s.worker_id = t.worker_id
-         WHERE t.worker_id = $1 AND t.requested_at > $2 AND s.status IN ('pending', 'running') ORDER BY s.slot",
-    )
+         WHERE t.worker_id = $1 AND t.requested_at > $2 AND s.status IN ",
+        OPEN,
+        " ORDER BY s.slot"
+    ))
     .bind(worker.to_string())
     .bind(since.0)
     .fetch_all(conn)
