@@ -2,6 +2,7 @@
 
 mod bulk;
 mod list;
+mod may_work;
 pub mod names;
 mod presence;
 mod seen;
@@ -29,6 +30,7 @@ use crate::tasks;
 
 pub use bulk::{bulk, meant};
 pub use list::{ListQuery, Listed, Order, Sort, TagTotal, csv, list, totals_by_tag};
+pub use may_work::{Facts, Kept, may_work};
 pub(crate) use presence::write_one;
 pub use presence::{Presence, presence_loop, write_presence};
 pub use seen::{Beat, Seen};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use pictor_protocol::{
-    AttemptId, DesiredState, HeartbeatRequest, Lease, LeaseRequest, LeasesResponse, UnixMillis, WorkerId,
+    AttemptId, HeartbeatRequest, Lease, LeaseRequest, LeasesResponse, UnixMillis, WorkerId,
 };
 use pictor_telemetry::{Moment, TraceParent};
 use sqlx::AnyConnection;
@@ -17,7 +17,7 @@ use crate::error::{Error, Json, Result};
 use crate::jobs;
 use crate::tasks::store::{self, Assignment, NewAttempt};
 use crate::tasks::{LeaseOutcome, next_job, next_task};
-use crate::workers;
+use crate::workers::{self, Facts, may_work};
 
 const WAIT_SECONDS_MAX: u32 = 25;
 const SLOTS_MAX: usize = 256;
@@ -30,8 +30,18 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 struct Ask {
     worker_id: WorkerId,
     ask_id: String,
+    /// Its agent's last heartbeat says so.
+    accepts_tasks: bool,
+    /// One for each slot that is asked for.
     attempts: Vec<NewAttempt>,
     lease_seconds: i64,
+}
+
+impl Ask {
+    /// What others have failed to take since then may also go to who failed it.
+    fn waited_since(&self, now: UnixMillis) -> UnixMillis {
+        now.plus_seconds(-self.lease_seconds)
+    }
 }
 
 #[utoipa::path(post, path = "/v1/agent/leases", request_body = LeaseRequest, responses((status = 200, body = LeasesResponse)))]
@@ -83,37 +93,13 @@ fn check(request: &LeaseRequest) -> Result<()> {
 
 /// The answer to an asking as things stand; `None` while there is nothing to give.
 async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Option<Vec<Lease>>> {
-    let now = app.clock.now();
-    let lease_seconds = i64::from(app.settings.lease_seconds);
-    let conn = &mut *app.db.read().await?;
-    let before = store::asked_before(conn, agent.worker_id, &request.ask_id).await?;
-    if !before.is_empty() {
-        return Ok(Some(
-            before.iter().filter(|held| held.is_held()).map(|held| lease_of(held, now)).collect(),
-        ));
-    }
-    let Some(seen) = app.presence.get(agent.worker_id).filter(|seen| seen.report.accepts_tasks) else {
-        return Ok(None);
-    };
+    let (now, ask) = (app.clock.now(), ask_of(app, agent, request));
     // Looks before it asks to write: most awakened askers find that another was faster.
-    if next_job(conn, agent.worker_id, now.plus_seconds(-lease_seconds)).await?.is_none() {
-        return Ok(None);
+    match consider(&mut *app.db.read().await?, &ask, now).await? {
+        Considered::Again(before) => return Ok(Some(held(&before, now))),
+        Considered::Nothing => return Ok(None),
+        Considered::Grant(_) => {}
     }
-    let worker = workers::store::get(conn, agent.worker_id, None).await?;
-    let active = |slot: &&u32| worker.slot_desired(**slot) == DesiredState::Active;
-    let tested = workers::test_render::running_slots(conn, agent.worker_id, now).await?;
-    let slots: Vec<u32> =
-        request.slots.iter().filter(active).filter(|slot| !tested.contains(slot)).copied().collect();
-    if slots.is_empty() {
-        return Ok(None);
-    }
-    let new_attempt = |slot: &u32| new_attempt(app, agent, request, &seen.report, *slot);
-    let ask = Ask {
-        worker_id: agent.worker_id,
-        ask_id: request.ask_id.clone(),
-        attempts: slots.iter().map(new_attempt).collect(),
-        lease_seconds,
-    };
     let dialect = app.db.dialect();
     let began = Instant::now();
     let granted = app
@@ -129,6 +115,59 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
     }
     let leases: Vec<Lease> = granted.into_iter().map(|granted| granted.lease).collect();
     Ok((!leases.is_empty()).then_some(leases))
+}
+
+fn ask_of(app: &App, agent: Agent, request: &LeaseRequest) -> Ask {
+    let seen = app.presence.get(agent.worker_id);
+    let report = seen.as_ref().map(|seen| &*seen.report);
+    Ask {
+        worker_id: agent.worker_id,
+        ask_id: request.ask_id.clone(),
+        accepts_tasks: report.is_some_and(|report| report.accepts_tasks),
+        attempts: request.slots.iter().map(|slot| new_attempt(app, agent, request, report, *slot)).collect(),
+        lease_seconds: i64::from(app.settings.lease_seconds),
+    }
+}
+
+/// What is to be done about an asking.
+enum Considered {
+    /// It was answered before, by these.
+    Again(Vec<Assignment>),
+    Nothing,
+    /// These may be given a task each, as far as there are any.
+    Grant(Vec<NewAttempt>),
+}
+
+/// The questions of an asking, in their order: asked once to look and once more where it is written, for what
+/// holds between the two may change.
+async fn consider(conn: &mut AnyConnection, ask: &Ask, now: UnixMillis) -> Result<Considered> {
+    // The same asking can come twice at once, when the first one's connection broke.
+    let before = store::asked_before(conn, ask.worker_id, &ask.ask_id).await?;
+    if !before.is_empty() {
+        return Ok(Considered::Again(before));
+    }
+    // What its agent says costs no look into the database, and a job is what is missing most often.
+    if !ask.accepts_tasks || next_job(conn, ask.worker_id, ask.waited_since(now)).await?.is_none() {
+        return Ok(Considered::Nothing);
+    }
+    let worker = workers::store::get(conn, ask.worker_id, None).await?;
+    let tested = workers::test_render::running_slots(conn, ask.worker_id, now).await?;
+    let may = |new: &&NewAttempt| {
+        let facts = Facts {
+            accepts_tasks: ask.accepts_tasks,
+            desired: worker.slot_desired(new.slot),
+            renders_test: tested.contains(&new.slot),
+        };
+        may_work(facts)
+            .inspect_err(|why| tracing::debug!(worker = %ask.worker_id, slot = new.slot, ?why, "no work"))
+            .is_ok()
+    };
+    let attempts: Vec<NewAttempt> = ask.attempts.iter().filter(may).cloned().collect();
+    Ok(if attempts.is_empty() { Considered::Nothing } else { Considered::Grant(attempts) })
+}
+
+fn held(before: &[Assignment], now: UnixMillis) -> Vec<Lease> {
+    before.iter().filter(|held| held.is_held()).map(|held| lease_of(held, now)).collect()
 }
 
 /// A lease given to an asker.
@@ -165,12 +204,13 @@ fn new_attempt(
     app: &App,
     agent: Agent,
     request: &LeaseRequest,
-    report: &HeartbeatRequest,
+    report: Option<&HeartbeatRequest>,
     slot: u32,
 ) -> NewAttempt {
-    let reported = report.slots.iter().find(|reported| reported.slot == slot);
-    let gpu_uuid = reported.and_then(|reported| reported.gpu_uuid.clone());
-    let gpu = report.gpus.iter().find(|gpu| Some(&gpu.uuid) == gpu_uuid.as_ref());
+    let (slots, gpus) = report.map_or((&[][..], &[][..]), |report| (&report.slots, &report.gpus));
+    let gpu_uuid =
+        slots.iter().find(|reported| reported.slot == slot).and_then(|found| found.gpu_uuid.clone());
+    let gpu = gpus.iter().find(|gpu| Some(&gpu.uuid) == gpu_uuid.as_ref());
     NewAttempt {
         id: app.clock.id(AttemptId::from_parts),
         worker_id: agent.worker_id,
@@ -189,15 +229,17 @@ async fn grant(
     ask: &Ask,
     now: UnixMillis,
 ) -> Result<Vec<Granted>> {
-    // The same asking can come twice at once, when the first one's connection broke.
-    let before = store::asked_before(conn, ask.worker_id, &ask.ask_id).await?;
-    if !before.is_empty() {
-        let again = |held| Granted { lease: lease_of(held, now), how: How::Again };
-        return Ok(before.iter().filter(|held| held.is_held()).map(again).collect());
-    }
-    let waited_since = now.plus_seconds(-ask.lease_seconds);
+    let attempts = match consider(conn, ask, now).await? {
+        Considered::Again(before) => {
+            let again = |lease| Granted { lease, how: How::Again };
+            return Ok(held(&before, now).into_iter().map(again).collect());
+        }
+        Considered::Nothing => return Ok(Vec::new()),
+        Considered::Grant(attempts) => attempts,
+    };
+    let waited_since = ask.waited_since(now);
     let mut granted = Vec::new();
-    for new in &ask.attempts {
+    for new in &attempts {
         let Some(job) = next_job(conn, ask.worker_id, waited_since).await? else { break };
         let Some(pick) = next_task(conn, dialect, ask.worker_id, job, waited_since).await? else {
             break;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use pictor_protocol::{DesiredState, HeartbeatRequest, HeartbeatResponse};
+use pictor_protocol::{HeartbeatRequest, HeartbeatResponse};
 
 use super::renew::renew;
 use crate::App;
@@ -13,7 +13,7 @@ use crate::figures::electricity;
 use crate::ledger;
 use crate::peer::PeerIp;
 use crate::workers::store::{self, WorkerRow};
-use crate::workers::{Beat, test_render, write_one};
+use crate::workers::{Beat, Facts, may_work, test_render, write_one};
 
 const TEXT_CHARS_MAX: usize = 1_000;
 const LIST_ITEMS_MAX: usize = 1_024;
@@ -47,7 +47,7 @@ pub(super) async fn heartbeat(
         worker_id: agent.worker_id,
         account_id: agent.account_id,
         ip,
-        able: report.accepts_tasks && is_wanted(&row, &report),
+        able: is_able(&row, &report),
         report: Arc::new(report),
         now,
         offline_after_seconds: app.settings.offline_after_seconds(),
@@ -69,11 +69,14 @@ pub(super) async fn heartbeat(
     }))
 }
 
-/// Whether its owner wants it, or at least one of its slots, to take tasks.
-fn is_wanted(row: &WorkerRow, report: &HeartbeatRequest) -> bool {
-    let active = |slot| row.slot_desired(slot) == DesiredState::Active;
-    row.desired == DesiredState::Active
-        && (report.slots.is_empty() || report.slots.iter().any(|reported| active(reported.slot)))
+/// Whether it, or at least one of its slots, may work. That a test render goes on there does not count against it.
+fn is_able(row: &WorkerRow, report: &HeartbeatRequest) -> bool {
+    let may = |desired| {
+        let facts = Facts { accepts_tasks: report.accepts_tasks, desired, renders_test: false };
+        may_work(facts).is_ok()
+    };
+    may(row.desired)
+        && (report.slots.is_empty() || report.slots.iter().any(|slot| may(row.slot_desired(slot.slot))))
 }
 
 /// A report is kept in memory for every worker, so it has bounds.
