@@ -2,6 +2,9 @@
 //!
 //! [`detect`] finds installations, [`Sandbox::probe`] tries out isolation, [`Session`] is one Blender with one
 //! scene that renders the frames asked for, and [`output::check`] says whether a frame can be trusted.
+//!
+//! The step into the sandbox is the program that uses this crate, started once more: its `main` calls [`inner`] first. See
+//! `examples/render.rs`.
 
 pub mod detect;
 pub mod output;
