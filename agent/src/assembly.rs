@@ -106,9 +106,10 @@ async fn work(
     let Agent {
         shared,
         routes,
-        probe,
+        probed,
         watched,
         heartbeat,
+        electricity,
         idle,
         sender,
         runner,
@@ -116,7 +117,7 @@ async fn work(
         app,
         threads: _threads,
     } = agent;
-    let Shared { readiness, health, economics, update_enabled, .. } = shared;
+    let Shared { readiness, health, update_enabled, .. } = shared;
     let link = Link::new(doors.app_address()?, key);
     let app_routes = app::routes(Arc::clone(&app), &link.key, doors.app_address()?);
     let published = link.publish(&link_folder, is_service).context("cannot leave the worker app's link")?;
@@ -129,12 +130,11 @@ async fn work(
         let updates = Arc::clone(&updates);
         async move { match updates.follow(update_enabled).await {} }
     });
-    loops.spawn(async move { match readiness.watch(&probe).await {} });
+    loops.spawn(async move { match readiness.watch(&probed).await {} });
     loops.spawn(async move { match health.watch(watched).await {} });
-    loops.spawn({
-        let heartbeat = Arc::clone(&heartbeat);
-        async move { match heartbeat.run().await {} }
-    });
+    let (beating, counting) = (Arc::clone(&heartbeat), Arc::clone(&electricity));
+    loops.spawn(async move { match beating.run().await {} });
+    loops.spawn(async move { match counting.run().await {} });
     loops.spawn(async move { match sender.run().await {} });
     loops.spawn(async move { match idle.run().await {} });
     let (mut rendering, slots) = start_rendering(&runner);
@@ -160,7 +160,7 @@ async fn work(
     if matches!(result, Ok(Ended::Stopped)) {
         published.take_away();
     }
-    economics.save();
+    electricity.close();
     result
 }
 

@@ -15,7 +15,7 @@ use pictor_protocol::Earned;
 use tokio::sync::watch;
 
 use crate::{
-    connection::Connection, counters::Counters, economics::Economics, health::Health, idle::Idle,
+    connection::Connection, counters::Counters, economics::Economics, finding::Finding, idle::Idle,
     outbox::Outbox, slots::Slots,
 };
 pub use settings::Settings;
@@ -35,7 +35,7 @@ pub struct Sources {
     pub connection: watch::Receiver<Connection>,
     pub earned: watch::Receiver<Option<Earned>>,
     pub economics: Arc<Economics>,
-    pub health: Arc<Health>,
+    pub health: watch::Receiver<Vec<Finding>>,
 }
 
 /// One collector: a file of this folder, and its line in [`ALL`].

@@ -5,7 +5,7 @@ mod flags;
 mod places;
 
 use std::{
-    env, fmt, fs,
+    env, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -24,6 +24,8 @@ use crate::{
     collectors,
     devices::{self, DeviceChoice},
     economics, idle,
+    probe::{self, Probe},
+    registry::Identity,
     server::{AccessError, MetricsAccess},
     update,
 };
@@ -135,17 +137,26 @@ pub struct Config {
     pub update: update::Settings,
 }
 
-/// Whose work this is and where it comes from. Its `Debug` form hides the token.
-#[derive(Clone)]
-pub struct Identity(pub WorkerConfig);
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Identity").field(&self.0.worker_id).field(&self.0.registry.as_str()).finish()
-    }
-}
-
 impl Config {
+    /// Where to look to tell how this machine stands.
+    pub fn probe(&self) -> Probe {
+        let token = match &self.metrics_access {
+            MetricsAccess::Anyone => None,
+            MetricsAccess::Bearer(token) => Some(token.clone()),
+        };
+        let worker_id = self.identity.0.worker_id;
+        Probe {
+            config: self.path.clone(),
+            worker: self.identity.clone(),
+            agent: probe::Agent::At { listen: self.listen, token, worker_id },
+            data: self.data.clone(),
+            places: self.places.clone(),
+            sandbox: self.sandbox.clone(),
+            device: self.device,
+            nvml_library: self.metrics.measured.nvml_library.clone(),
+        }
+    }
+
     pub fn load(flags: &RunFlags) -> Result<Config, ConfigError> {
         let path = path_of(flags.config.as_deref())?;
         let text = read(&path)?;

@@ -76,8 +76,13 @@ impl Economics {
         self.lock().settings.price_at(clock::local().datetime())
     }
 
-    /// Counts what was used since the last call, and says what is known for good.
-    pub fn advance(&self, reading: &Reading) -> Totals {
+    /// What is known for good.
+    pub fn totals(&self) -> Totals {
+        self.lock().shown.clone()
+    }
+
+    /// Counts what was used since the last call.
+    pub fn advance(&self, reading: &Reading) {
         let mut state = self.lock();
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(state.advanced);
@@ -92,7 +97,6 @@ impl Economics {
         if is_due {
             self.save();
         }
-        self.lock().shown.clone()
     }
 
     /// What electricity has cost so far, for the registry; `None` until a price is known.
@@ -159,6 +163,11 @@ fn read(path: &Path) -> Totals {
 mod tests {
     use super::*;
 
+    fn advanced(economics: &Economics, reading: &Reading) -> Totals {
+        economics.advance(reading);
+        economics.totals()
+    }
+
     #[test]
     fn a_new_price_counts_from_then_on() {
         let folder = tempfile::tempdir().unwrap();
@@ -174,7 +183,7 @@ mod tests {
                 GpuReading { uuid: "GPU-1".to_owned(), energy_joules: Some(kwh * 3.6e6), power_watts: None };
             economics.advance(&Reading { gpus: vec![gpu], ..Reading::default() });
             economics.save();
-            economics.advance(&Reading::default()).costs
+            advanced(&economics, &Reading::default()).costs
         };
         used(1.0);
         assert!((used(2.0)["EUR"].electricity.unwrap() - 0.30).abs() < 1e-9);
@@ -197,11 +206,11 @@ mod tests {
         let path = folder.path().join("economics.json");
         fs::write(&path, r#"{"gpu_joules":12.5,"host_joules":0.0,"costs":{}}"#).unwrap();
         let economics = open();
-        assert_eq!(economics.advance(&Reading::default()).gpu_joules, Some(12.5));
+        assert_eq!(advanced(&economics, &Reading::default()).gpu_joules, Some(12.5));
         economics.save();
-        assert_eq!(open().advance(&Reading::default()).gpu_joules, Some(12.5));
+        assert_eq!(advanced(&open(), &Reading::default()).gpu_joules, Some(12.5));
         fs::write(&path, "{").unwrap();
-        assert_eq!(open().advance(&Reading::default()).gpu_joules, None);
+        assert_eq!(advanced(&open(), &Reading::default()).gpu_joules, None);
         assert_eq!(fs::read_to_string(folder.path().join("economics.json.damaged")).unwrap(), "{");
     }
 
@@ -211,12 +220,12 @@ mod tests {
         let path = folder.path().join("economics.json");
         fs::create_dir(&path).unwrap();
         let open = || Economics::open(Table::default().settings().unwrap(), folder.path());
-        assert_eq!(open().advance(&Reading::default()).gpu_joules, None);
+        assert_eq!(advanced(&open(), &Reading::default()).gpu_joules, None);
         assert!(path.is_file() && folder.path().join("economics.json.damaged").is_dir());
         fs::write(&path, "{").unwrap();
         let economics = open();
         assert_eq!(
-            economics.advance(&Reading::default()).gpu_joules,
+            advanced(&economics, &Reading::default()).gpu_joules,
             None,
             "a folder is in the way of renaming"
         );
@@ -257,14 +266,14 @@ mod tests {
             }],
             ..Reading::default()
         };
-        assert_eq!(economics.advance(&reading(1_000.0)).gpu_joules, Some(0.0), "saved at once");
-        assert_eq!(economics.advance(&reading(3_000.0)).gpu_joules, Some(0.0), "not yet saved");
+        assert_eq!(advanced(&economics, &reading(1_000.0)).gpu_joules, Some(0.0), "saved at once");
+        assert_eq!(advanced(&economics, &reading(3_000.0)).gpu_joules, Some(0.0), "not yet saved");
         fs::remove_dir_all(&data).unwrap();
         economics.save();
-        assert_eq!(economics.advance(&reading(3_000.0)).gpu_joules, Some(0.0), "cannot be saved");
+        assert_eq!(advanced(&economics, &reading(3_000.0)).gpu_joules, Some(0.0), "cannot be saved");
         fs::create_dir(&data).unwrap();
         economics.save();
-        let shown = economics.advance(&reading(4_000.0));
+        let shown = advanced(&economics, &reading(4_000.0));
         assert_eq!(shown.gpu_joules, Some(2_000.0));
         assert_eq!(read(&data.join("economics.json")).gpu_joules, shown.gpu_joules);
     }

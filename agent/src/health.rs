@@ -1,61 +1,84 @@
-//! What is wrong with this worker and what to do about it: the same findings for `/metrics`, for the registry and for
-//! `pictor-agent doctor`. A finding about one GPU holds the slot that it makes useless.
+//! Looks every second at what the agent knows of its machine: the same findings for `/metrics`, for the registry and for
+//! `pictor-agent doctor`.
 
-pub mod findings;
-mod slots;
-mod watch;
+mod history;
+mod holds;
+mod sources;
 
-use pictor_protocol::{Check, HealthFinding, WorkerId};
-use serde::{Deserialize, Serialize};
+use std::{convert::Infallible, time::Duration};
 
-pub use watch::{Health, Sources};
+use pictor_protocol::Check;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, MissedTickBehavior},
+};
 
-/// The registry bounds what a heartbeat says, and refuses the whole of one that says more.
-const REPORT_CHARS_MAX: usize = 2_000;
+use crate::{
+    finding::Finding,
+    findings::{self, Moment},
+};
+use sources::Watcher;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    Ok,
-    Warn,
-    Fail,
+pub use sources::Sources;
+
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The findings of now.
+#[derive(Debug, Default)]
+pub struct Health(watch::Sender<Vec<Finding>>);
+
+impl Health {
+    pub fn subscribe(&self) -> watch::Receiver<Vec<Finding>> {
+        self.0.subscribe()
+    }
+
+    pub fn findings(&self) -> Vec<Finding> {
+        self.0.borrow().clone()
+    }
+
+    /// Looks for ever.
+    pub async fn watch(&self, sources: Sources) -> Infallible {
+        let mut watcher = Watcher::new(sources);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let now: Moment = watcher.look(Instant::now()).await;
+            let found = findings::of_moment(&now);
+            let Sources { slots, news, .. } = watcher.sources();
+            holds::hold(slots, &now);
+            self.tell(found, news);
+        }
+    }
+
+    fn tell(&self, found: Vec<Finding>, news: &Notify) {
+        let before = self.findings();
+        let was =
+            |check: Check| before.iter().find(|finding| finding.check == check && finding.advice.is_some());
+        let mut is_news = false;
+        for finding in &found {
+            match (&finding.advice, was(finding.check)) {
+                (Some(_), Some(old)) if old.found == finding.found || !is_about_gpus(finding.check) => {}
+                (Some(advice), _) => {
+                    is_news = true;
+                    tracing::warn!("{}: {}. To do: {advice}", finding.check.as_str(), finding.found);
+                }
+                (None, Some(_)) => {
+                    tracing::info!("{}: well again: {}", finding.check.as_str(), finding.found);
+                }
+                (None, None) => {}
+            }
+        }
+        if found != before {
+            self.0.send_replace(found);
+        }
+        if is_news {
+            news.notify_one();
+        }
+    }
 }
 
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    #[serde(rename = "name")]
-    pub check: Check,
-    pub status: Status,
-    pub found: String,
-    /// What to do about it.
-    pub advice: Option<String>,
-}
-
-/// What `/health` of a running agent says.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Report {
-    pub worker_id: WorkerId,
-    pub findings: Vec<Finding>,
-}
-
-impl Finding {
-    pub fn ok(check: Check, found: impl Into<String>) -> Finding {
-        Finding { check, status: Status::Ok, found: found.into(), advice: None }
-    }
-
-    pub fn warn(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Finding {
-        Finding { check, status: Status::Warn, found: found.into(), advice: Some(advice.into()) }
-    }
-
-    pub fn fail(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Finding {
-        Finding { check, status: Status::Fail, found: found.into(), advice: Some(advice.into()) }
-    }
-
-    /// As the registry is told; what is well is not.
-    pub fn report(&self) -> Option<HealthFinding> {
-        let advice = self.advice.clone()?;
-        let found = self.found.chars().take(REPORT_CHARS_MAX).collect();
-        Some(HealthFinding { check: self.check.as_str().to_owned(), found, advice })
-    }
+/// One of these can be about several GPUs, and become about another.
+fn is_about_gpus(check: Check) -> bool {
+    matches!(check, Check::Gpus | Check::GpuFallback | Check::GpuThrottling | Check::GpuXid)
 }

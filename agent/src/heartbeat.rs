@@ -19,7 +19,8 @@ use tracing::{Instrument, info_span};
 use crate::{
     connection::{Connection, Line},
     economics::Economics,
-    health::{Finding, Health},
+    finding::Finding,
+    health::Health,
     machine::{self, Machine},
     outbox::Outbox,
     program::VERSION,
@@ -169,7 +170,7 @@ impl Heartbeat {
         let refusal = match &probed.verdict {
             Verdict::Ready(_) => None,
             Verdict::Probing => Some("the agent is starting".to_owned()),
-            Verdict::Refused { reason, .. } => Some(reason.clone()),
+            Verdict::Refused(refusal) => Some(refusal.reason.clone()),
         };
         // Looks a name up, which can take its time.
         let url = self.registry.url().clone();

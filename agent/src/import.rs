@@ -12,8 +12,9 @@ use toml_edit::{DocumentMut, Item};
 use url::Url;
 
 use crate::{
-    config::{self, CONFIG_DEFAULT, Config, ConfigError, Identity, RunFlags},
+    config::{self, CONFIG_DEFAULT, Config, ConfigError, RunFlags},
     registry,
+    registry::Identity,
 };
 
 /// As the package names it.

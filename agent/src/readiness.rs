@@ -1,39 +1,27 @@
-//! Whether this machine can take tasks: Blender, sandbox, disk, device. Tried again every minute until it can.
+//! Whether this machine can take tasks: as the findings of a look at it have it. Looks again every minute until it can.
 
-use std::{
-    convert::Infallible,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
-use pictor_blender::{Detection, Installed, Places, Sandbox, detect, sandbox};
+use pictor_blender::{Installed, Places, sandbox};
 use pictor_protocol::{BlenderInstall, Check};
 use tokio::sync::watch;
 
-use crate::devices::DeviceChoice;
+use crate::{
+    disk::Disk,
+    finding::Finding,
+    findings::{self, Refusal},
+    probe::{self, Inventory, Probe, Tools},
+};
 
-const PROBE_AGAIN: Duration = Duration::from_secs(60);
-/// With less, the next scene or frame may not fit.
-pub const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
-
-/// What a task needs of this machine.
-#[derive(Debug)]
-pub struct Tools {
-    pub blender: Installed,
-    pub sandbox: Sandbox,
-}
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const GLANCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub enum Verdict {
     /// Not yet known.
     Probing,
     Ready(Arc<Tools>),
-    /// What keeps it, and what to do.
-    Refused {
-        check: Check,
-        reason: String,
-    },
+    Refused(Refusal),
 }
 
 /// The state of this machine, as last probed.
@@ -43,16 +31,13 @@ pub struct Probed {
     pub verdict: Verdict,
 }
 
-/// What to probe.
-#[derive(Debug)]
-pub struct Probe {
-    /// The owner may name another Blender.
+/// What is looked at.
+pub struct Sources {
+    pub probe: Probe,
+    /// The owner may name another Blender than the probe has.
     pub places: watch::Sender<Places>,
-    pub sandbox: sandbox::Settings,
-    pub device: DeviceChoice,
-    pub data: PathBuf,
-    /// How many slots there are.
-    pub slots: usize,
+    /// What the slots were made of.
+    pub gpus: Inventory,
 }
 
 /// Shared by those who ask for tasks, run them, and report.
@@ -74,49 +59,68 @@ impl Readiness {
         self.state.borrow().clone()
     }
 
-    /// A task showed that this machine cannot render at present. The next probe may find otherwise.
+    /// This machine cannot render at present, as a task showed. The next look may find otherwise.
     pub fn fault(&self, check: Check, reason: String) {
         tracing::error!("taking no tasks for a minute: {reason}");
-        self.state.send_modify(|probed| probed.verdict = Verdict::Refused { check, reason });
+        self.state.send_modify(|probed| probed.verdict = Verdict::Refused(Refusal { check, reason }));
     }
 
-    /// Probes until ready, again a minute after every fault, and when there is another place to look. Runs for ever.
-    pub async fn watch(&self, probe: &Probe) -> Infallible {
+    /// A last look before a task is asked for: the one thing that gets worse by itself.
+    pub fn has_room(&self, data: &Path) -> bool {
+        let shortage = Disk::look(data).shortage();
+        let has_room = shortage.is_none();
+        if let Some(shortage) = shortage {
+            self.fault(Check::Disk, shortage);
+        }
+        has_room
+    }
+
+    /// Looks until ready, again a minute after every fault, and when there is another place to look. Runs for ever.
+    pub async fn watch(&self, sources: &Sources) -> Infallible {
         let mut state = self.state.subscribe();
-        let mut places = probe.places.subscribe();
+        let mut places = sources.places.subscribe();
         let mut last_reason = None;
         loop {
-            places.mark_unchanged();
-            let probed = probe.run().await;
+            let probe = Probe { places: places.borrow_and_update().clone(), ..sources.probe.clone() };
+            let probed = look(&probe, &sources.gpus).await;
             match &probed.verdict {
                 Verdict::Ready(tools) => {
                     last_reason = None;
-                    let Installed { version, path } = &tools.blender;
-                    let mode = tools.sandbox.mode();
-                    tracing::info!(
-                        "ready to render with Blender {version} ({}), sandbox {mode:?}",
-                        path.display()
-                    );
-                    if mode == sandbox::Mode::Off {
-                        tracing::warn!("the sandbox is off: strangers' scenes run with this user's rights");
-                    }
+                    say_ready(tools);
                 }
-                Verdict::Refused { reason, .. } if last_reason.as_ref() != Some(reason) => {
+                Verdict::Refused(Refusal { reason, .. }) if last_reason.as_ref() != Some(reason) => {
                     tracing::error!("taking no tasks: {reason}");
                     last_reason = Some(reason.clone());
                 }
-                Verdict::Refused { .. } | Verdict::Probing => {}
+                Verdict::Refused(_) | Verdict::Probing => {}
             }
-            let is_ready = matches!(probed.verdict, Verdict::Ready(_));
+            let verdict = probed.verdict.clone();
             self.state.send_replace(probed);
-            // Waiting fails only when the sender is gone, and both are ours.
             let again = async {
-                if is_ready {
-                    let _ = state.wait_for(|probed| matches!(probed.verdict, Verdict::Refused { .. })).await;
+                if let Verdict::Ready(tools) = verdict {
+                    self.until_refused(&mut state, &tools.blender).await;
                 }
-                tokio::time::sleep(PROBE_AGAIN).await;
+                tokio::time::sleep(LOOK_AGAIN).await;
             };
+            // Waiting fails only when the sender is gone, which is ours.
             tokio::select! { () = again => {}, _ = places.changed() => {} }
+        }
+    }
+
+    /// Until somebody says what is wrong, or Blender is not where it was.
+    async fn until_refused(&self, state: &mut watch::Receiver<Probed>, blender: &Installed) {
+        let gone = async {
+            loop {
+                tokio::time::sleep(GLANCE).await;
+                if let Err(gone) = probe::still_there(blender) {
+                    break findings::gone(&gone);
+                }
+            }
+        };
+        tokio::select! {
+            // Fails only when the sender is gone, which is ours.
+            _ = state.wait_for(|probed| matches!(probed.verdict, Verdict::Refused(_))) => {}
+            Finding { check, found, .. } = gone => self.fault(check, found),
         }
     }
 }
@@ -127,77 +131,26 @@ impl Default for Readiness {
     }
 }
 
-impl Probe {
-    async fn run(&self) -> Probed {
-        let places = self.places.borrow().clone();
-        let detection = detect(&places).await;
-        let blender = detection
-            .installed
-            .iter()
-            .map(|found| BlenderInstall {
-                version: found.version.clone(),
-                path: found.path.display().to_string(),
-            })
-            .collect();
-        let verdict = match self.tools(&places, &detection).await {
-            Ok(tools) => Verdict::Ready(Arc::new(tools)),
-            Err((check, reason)) => Verdict::Refused { check, reason },
-        };
-        Probed { blender, verdict }
-    }
-
-    async fn tools(&self, places: &Places, detection: &Detection) -> Result<Tools, (Check, String)> {
-        let blender = choose(places, detection).map_err(|reason| (Check::Blender, reason))?;
-        if self.slots == 0 && self.device == DeviceChoice::Gpu {
-            let reason = "NVML shows no GPU, and `device = \"gpu\"` under [blender] allows nothing else: install the \
-                          NVIDIA driver, or write `device = \"cpu\"`; then restart the agent";
-            return Err((Check::Gpus, reason.to_owned()));
-        }
-        if let Some(shortage) = disk_shortage(&self.data) {
-            return Err((Check::Disk, shortage));
-        }
-        let sandbox = Sandbox::probe(self.sandbox.clone()).await;
-        let sandbox = sandbox.map_err(|error| (Check::Sandbox, error.to_string()))?;
-        Ok(Tools { blender, sandbox })
-    }
+async fn look(probe: &Probe, gpus: &Inventory) -> Probed {
+    let look = probe.machine(|_| ()).await;
+    let install = |Installed { version, path }: &Installed| BlenderInstall {
+        version: version.clone(),
+        path: path.display().to_string(),
+    };
+    let blender = look.facts.blender.installed.iter().map(install).collect();
+    let verdict = match (findings::refusal(&look.facts, gpus), look.tools) {
+        (Some(refusal), _) => Verdict::Refused(refusal),
+        (None, Some(tools)) => Verdict::Ready(Arc::new(tools)),
+        // There are tools where neither Blender nor sandbox is refused.
+        (None, None) => Verdict::Probing,
+    };
+    Probed { blender, verdict }
 }
 
-/// The configured Blender and no other, or the newest one.
-pub fn choose(places: &Places, detection: &Detection) -> Result<Installed, String> {
-    if let Some(configured) = &places.configured {
-        let path = dunce::canonicalize(configured).unwrap_or_else(|_| configured.clone());
-        if let Some(found) = detection.installed.iter().find(|found| found.path == path) {
-            return Ok(found.clone());
-        }
-        let failure =
-            detection.failed.iter().find(|failed| failed.path == path || failed.path == *configured);
-        let reason = failure.map_or_else(|| format!("{} is no Blender", path.display()), ToString::to_string);
-        return Err(format!("{reason}: correct --blender, or `path` under [blender]"));
+fn say_ready(Tools { blender: Installed { version, path }, sandbox }: &Tools) {
+    let mode = sandbox.mode();
+    tracing::info!("ready to render with Blender {version} ({}), sandbox {mode:?}", path.display());
+    if mode == sandbox::Mode::Off {
+        tracing::warn!("the sandbox is off: strangers' scenes run with this user's rights");
     }
-    detection.installed.first().cloned().ok_or_else(|| {
-        let how = if cfg!(windows) {
-            "with the installer from blender.org"
-        } else {
-            "`apt install blender`, or unpack one from blender.org in /opt"
-        };
-        format!("there is no Blender: install it ({how}), or name one with --blender")
-    })
-}
-
-/// What to say when the disk under `folder` is nearly full.
-pub fn disk_shortage(folder: &Path) -> Option<String> {
-    let free = disk_free_bytes(folder)?;
-    (free < DISK_FREE_BYTES_MIN).then(|| {
-        format!(
-            "the disk is full: {} MB are free under {}, at least {} are needed. Make room, or choose another disk with --data",
-            free >> 20,
-            folder.display(),
-            DISK_FREE_BYTES_MIN >> 20
-        )
-    })
-}
-
-/// What an ordinary user can still write there.
-pub fn disk_free_bytes(folder: &Path) -> Option<u64> {
-    fs4::available_space(folder).ok()
 }

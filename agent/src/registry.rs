@@ -1,6 +1,10 @@
 //! The agent's calls to its registry, and what their failures mean.
 
-use std::{error::Error, fmt::Display, time::Duration};
+use std::{
+    error::Error,
+    fmt::{self, Display},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -31,6 +35,16 @@ const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 50_000;
 const TEST_FRAME_TIMEOUT: Duration = Duration::from_secs(90);
 const PROBLEM_BYTES_MAX: usize = 64 << 10;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// Whose work this is and where it comes from. Its `Debug` form hides the token.
+#[derive(Clone)]
+pub struct Identity(pub WorkerConfig);
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.0.worker_id).field(&self.0.registry.as_str()).finish()
+    }
+}
 
 /// Why a call gave no answer that can be used.
 #[derive(Debug, Clone, thiserror::Error)]

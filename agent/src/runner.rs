@@ -21,9 +21,10 @@ pub use scenes::SceneCache;
 use crate::{
     connection::Connection,
     counters::Counters,
+    disk::Disk,
     idle::Idle,
     outbox::{Ending, Outbox, sender::Sender},
-    readiness::{Readiness, Verdict, disk_shortage},
+    readiness::{Readiness, Verdict},
     registry::{CallError, Registry},
     slots::{Slots, StopSignal},
     task_log::TaskLogs,
@@ -141,9 +142,8 @@ impl Runner {
             let is_ready = matches!(readiness.borrow_and_update().verdict, Verdict::Ready(_));
             let free = self.slots.free();
             if is_awaited && is_ready && !free.is_empty() {
-                match disk_shortage(&self.data) {
-                    None => return free,
-                    Some(shortage) => self.readiness.fault(Check::Disk, shortage),
+                if self.readiness.has_room(&self.data) {
+                    return free;
                 }
                 continue;
             }
@@ -199,7 +199,7 @@ impl Runner {
         let begun = tokio::task::spawn_blocking(move || outbox.begin(attempt, place)).await;
         if let Ok(Err(error)) = begun {
             let reason = format!("the outbox cannot be written: {error}");
-            let reason = disk_shortage(&self.data).unwrap_or(reason);
+            let reason = Disk::look(&self.data).shortage().unwrap_or(reason);
             self.readiness.fault(Check::Disk, reason.clone());
             return self.release(&lease, reason).await;
         }

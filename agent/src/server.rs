@@ -20,10 +20,7 @@ use pictor_measure::sampler::Sampler;
 use pictor_protocol::WorkerId;
 use tokio::net::TcpListener;
 
-use crate::{
-    health::{Health, Report},
-    secret,
-};
+use crate::{finding::Report, health::Health, secret};
 
 pub use access::{AccessError, MetricsAccess};
 

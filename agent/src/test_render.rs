@@ -14,7 +14,7 @@ use pictor_ground::durable;
 use serde::Serialize;
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::readiness::Tools;
+use crate::probe::Tools;
 
 pub use wanted::{Bench, TestRenders};
 

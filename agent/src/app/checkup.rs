@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use super::App;
 use crate::{
-    config::Config,
-    doctor,
-    health::{Finding, Status},
-    readiness::{Tools, Verdict},
+    finding::Finding,
+    findings::{self, Refusal},
+    probe::{self, Probe, Tools},
+    readiness::Verdict,
     test_render::{self, Figures},
 };
 
@@ -93,16 +93,20 @@ impl Seen {
             |render: &Render| matches!(render.state, RenderState::Completed(..) | RenderState::Busy);
         !self.is_running
             && !self.findings.is_empty()
-            && self.findings.iter().all(|finding| finding.status != Status::Fail)
+            && self.findings.iter().all(|finding| !finding.is_failure())
             && self.renders.iter().all(renders)
     }
 }
 
 async fn run(app: &App) {
     let checkup = &app.checkup;
-    // The Blender that was named since the start, too.
-    let config = Config { places: app.places.borrow().clone(), ..app.config.clone() };
-    doctor::examine_machine(&config, |finding| checkup.change(|seen| seen.findings.push(finding))).await;
+    let probe = Probe {
+        // The Blender that was named since the start, too.
+        places: app.places.borrow().clone(),
+        agent: probe::Agent::Here(app.health.subscribe()),
+        ..app.config.probe()
+    };
+    probe.everything(|fact| checkup.change(|seen| seen.findings.extend(findings::of(fact)))).await;
     let devices = app.slots.devices();
     let waiting = (0..).zip(devices).map(|(slot, _)| Render { slot, state: RenderState::Waiting }).collect();
     checkup.change(|seen| seen.renders = waiting);
@@ -131,7 +135,7 @@ async fn ready(app: &App) -> Result<Arc<Tools>, String> {
     let _ = timeout(READY_TIMEOUT, known).await;
     match app.readiness.probed().verdict {
         Verdict::Ready(tools) => Ok(tools),
-        Verdict::Refused { reason, .. } => Err(reason),
+        Verdict::Refused(Refusal { reason, .. }) => Err(reason),
         Verdict::Probing => Err("this machine is still being looked at: try again in a minute".to_owned()),
     }
 }

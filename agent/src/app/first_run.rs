@@ -32,7 +32,7 @@ use super::{
     page::{self, Page},
 };
 use crate::{
-    health::Status as Grade,
+    finding::Grade,
     import::{self, Imported},
 };
 

@@ -18,7 +18,7 @@ use super::{
     page::Page,
     status::{Slot, Status},
 };
-use crate::health::Status as Grade;
+use crate::finding::Grade;
 
 #[derive(Template)]
 #[template(path = "app/rendering.html")]

@@ -12,7 +12,8 @@ use super::{App, history};
 use crate::{
     clock,
     connection::Line,
-    health::{Finding, Status as Grade},
+    finding::{Finding, Grade},
+    findings::Refusal,
     readiness::Verdict,
     slots::WorkView,
 };
@@ -193,7 +194,7 @@ impl App {
         let refusal = match self.readiness.probed().verdict {
             Verdict::Ready(_) => None,
             Verdict::Probing => Some("Looking at this machine: Blender, sandbox, disk.".to_owned()),
-            Verdict::Refused { reason, .. } => Some(format!("It takes no tasks: {reason}.")),
+            Verdict::Refused(Refusal { reason, .. }) => Some(format!("It takes no tasks: {reason}.")),
         };
         let status = [SlotStatus::Busy, SlotStatus::Draining, SlotStatus::Idle]
             .into_iter()

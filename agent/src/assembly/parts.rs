@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use axum::Router;
-use pictor_blender::Places;
+use pictor_blender::{Device, Places};
 use pictor_measure::{
     host::HostSample,
     nvml::Gpus,
@@ -20,15 +20,16 @@ use crate::{
     config::Config,
     connection::Connection,
     counters::Counters,
-    devices,
     economics::Economics,
+    electricity::Electricity,
     health::{self, Health},
     heartbeat::Heartbeat,
     idle::{Idle, Supervisors},
     machine::Machine,
     outbox::{Outbox, sender::Sender},
     pause::Pause,
-    readiness::{Probe, Readiness},
+    probe::{Inventory, Silence},
+    readiness::{self, Readiness},
     registry::Registry,
     runner::{Runner, SceneCache},
     server,
@@ -43,9 +44,10 @@ use crate::{
 pub(crate) struct Agent {
     pub(crate) shared: Shared,
     pub(crate) routes: Router,
-    pub(crate) probe: Probe,
+    pub(crate) probed: readiness::Sources,
     pub(crate) watched: health::Sources,
     pub(crate) heartbeat: Arc<Heartbeat>,
+    pub(crate) electricity: Arc<Electricity>,
     pub(crate) idle: Supervisors,
     pub(crate) sender: Sender,
     pub(crate) runner: Arc<Runner>,
@@ -85,7 +87,11 @@ pub(crate) async fn assemble(
 ) -> anyhow::Result<Agent> {
     let registry = Registry::new(&config.identity.0)?;
     let machine = Machine::identify(&config.data)?;
-    let (shared, idle) = Shared::open(&config).await?;
+    let probe = config.probe();
+    let gpus = probe.gpus().await;
+    say_silence(&gpus);
+    let (shared, idle) = Shared::open(&config, gpus.devices()).await?;
+    let probed = readiness::Sources { probe, places: shared.places.clone(), gpus };
     let (sampler, threads) = Sampler::start(collectors::make(&shared.sources(&config, &machine))?)?;
     let watched = shared.watched(&config);
     let heartbeat = Arc::new(shared.heartbeat(registry.clone(), &config, machine, listen));
@@ -93,13 +99,6 @@ pub(crate) async fn assemble(
     let worker_id = config.identity.0.worker_id;
     let routes =
         server::routes(sampler, Arc::clone(&shared.health), worker_id, config.metrics_access.clone());
-    let probe = Probe {
-        places: shared.places.clone(),
-        sandbox: config.sandbox.clone(),
-        device: config.device,
-        data: config.data.clone(),
-        slots: shared.slots.devices().len(),
-    };
     let (slots, connection) = (Arc::clone(&shared.slots), shared.connection.subscribe());
     let news = Arc::clone(&shared.news);
     let updates =
@@ -107,14 +106,35 @@ pub(crate) async fn assemble(
     let app = Arc::new(shared.app(&config, Arc::clone(&updates), shutdown));
     let runner = Arc::new(shared.runner(registry, config)?);
     let sender = runner.sender();
-    Ok(Agent { shared, routes, probe, watched, heartbeat, idle, sender, runner, updates, threads, app })
+    let electricity = Arc::new(shared.electricity());
+    Ok(Agent {
+        shared,
+        routes,
+        probed,
+        watched,
+        heartbeat,
+        electricity,
+        idle,
+        sender,
+        runner,
+        updates,
+        threads,
+        app,
+    })
+}
+
+/// Why there is a slot for the CPU or none, where a GPU was looked for.
+fn say_silence(gpus: &Inventory) {
+    match &gpus.silence {
+        Some(Silence::Error(error)) => tracing::info!("no GPU to render on: {error}"),
+        Some(Silence::NoAnswer) => tracing::warn!("NVML does not answer"),
+        None => {}
+    }
 }
 
 impl Shared {
-    async fn open(config: &Config) -> anyhow::Result<(Shared, Supervisors)> {
+    async fn open(config: &Config, devices: Vec<Device>) -> anyhow::Result<(Shared, Supervisors)> {
         let outbox = Outbox::open(&config.data.join("outbox")).context("cannot read the outbox")?;
-        let devices =
-            devices::find(config.device, config.metrics.measured.nvml_library.clone(), &config.data).await;
         let (slots, news) = (Arc::new(Slots::new(devices)), Arc::new(Notify::new()));
         let economics = Arc::new(Economics::open(config.economics.clone(), &config.data));
         let idle = watch::Sender::new(config.idle.clone());
@@ -165,7 +185,16 @@ impl Shared {
             connection: self.connection.subscribe(),
             earned: self.earned.subscribe(),
             economics: Arc::clone(&self.economics),
-            health: Arc::clone(&self.health),
+            health: self.health.subscribe(),
+        }
+    }
+
+    fn electricity(&self) -> Electricity {
+        Electricity {
+            gpus: self.gpus.subscribe(),
+            host: self.host.subscribe(),
+            slots: Arc::clone(&self.slots),
+            economics: Arc::clone(&self.economics),
         }
     }
 

@@ -3,19 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use pictor_family::families;
-use pictor_measure::{
-    exposition::{Collector, Families},
-    host::HostSample,
-    nvml::{GpuSample, Gpus},
-};
+use pictor_measure::exposition::{Collector, Families};
 use pictor_protocol::Earned;
 use tokio::sync::watch;
 
 use super::Entry;
 use crate::{
     connection::Connection,
-    economics::{Costs, Economics, GpuReading, Reading, Totals},
-    slots::Slots,
+    economics::{Costs, Economics, Totals},
 };
 
 const NAME: &str = "earnings";
@@ -53,9 +48,6 @@ pub(super) const ENTRY: Entry = Entry {
         Ok(Box::new(Earnings {
             earned: sources.earned.clone(),
             connection: sources.connection.clone(),
-            gpus: sources.gpus.subscribe(),
-            host: sources.host.subscribe(),
-            slots: Arc::clone(&sources.slots),
             economics: Arc::clone(&sources.economics),
         }))
     },
@@ -64,27 +56,10 @@ pub(super) const ENTRY: Entry = Entry {
 struct Earnings {
     earned: watch::Receiver<Option<Earned>>,
     connection: watch::Receiver<Connection>,
-    gpus: watch::Receiver<Option<Gpus>>,
-    host: watch::Receiver<Option<HostSample>>,
-    slots: Arc<Slots>,
     economics: Arc<Economics>,
 }
 
 impl Earnings {
-    fn reading(&self) -> Reading {
-        let gpus = self.gpus.borrow();
-        let gpu = |gpu: &GpuSample| GpuReading {
-            uuid: gpu.uuid.clone(),
-            energy_joules: gpu.energy_joules,
-            power_watts: gpu.power_average_watts,
-        };
-        Reading {
-            gpus: gpus.iter().flat_map(|gpus| &gpus.visible).map(gpu).collect(),
-            cpu_utilization_ratio: self.host.borrow().as_ref().and_then(|host| host.cpu_utilization_ratio),
-            is_busy: self.slots.is_working(),
-        }
-    }
-
     fn earned(&self, families: &mut Families) {
         if let Some(earned) = self.earned.borrow().as_ref() {
             families.rows(&EARNINGS, [(vec![earned.currency.clone()], earned.earnings_micros.units())]);
@@ -141,7 +116,7 @@ impl Collector for Earnings {
     }
 
     fn collect(&mut self) -> anyhow::Result<Families> {
-        let totals = self.economics.advance(&self.reading());
+        let totals = self.economics.totals();
         let mut families = Families::default();
         self.earned(&mut families);
         self.spent(&mut families, &totals);

@@ -12,7 +12,7 @@ use super::Entry;
 use crate::{
     connection::Connection,
     counters::{self, Counters},
-    health::{Health, Status},
+    finding::{Finding, Grade},
     idle::Idle,
     outbox::Outbox,
     slots::Slots,
@@ -60,7 +60,7 @@ pub(super) const ENTRY: Entry = Entry {
             counters: Arc::clone(&sources.counters),
             idle: Arc::clone(&sources.idle),
             connection: sources.connection.clone(),
-            health: Arc::clone(&sources.health),
+            health: sources.health.clone(),
         }))
     },
 };
@@ -71,7 +71,7 @@ struct Render {
     counters: Arc<Counters>,
     idle: Arc<Idle>,
     connection: watch::Receiver<Connection>,
-    health: Arc<Health>,
+    health: watch::Receiver<Vec<Finding>>,
 }
 
 impl Render {
@@ -163,8 +163,8 @@ impl Collector for Render {
         self.busy(&mut families);
         families.rows(
             &HEALTH,
-            self.health.findings().iter().map(|finding| {
-                let is_well = finding.status == Status::Ok;
+            self.health.borrow().iter().map(|finding| {
+                let is_well = finding.status == Grade::Ok;
                 (vec![finding.check.as_str().to_owned()], f64::from(u8::from(is_well)))
             }),
         );

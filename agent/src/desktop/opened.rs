@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::absolute;
 use crate::{
-    config::{self, Identity, RunFlags},
+    config::{self, RunFlags},
     import,
+    registry::Identity,
 };
 use anyhow::bail;
 

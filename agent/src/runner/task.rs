@@ -19,8 +19,10 @@ use tracing::{Span, info_span};
 use super::{Assignment, Runner, scenes::SceneError};
 use crate::{
     counters::{Phase, TaskResult},
+    disk::Disk,
     outbox::Ending,
-    readiness::{Tools, Verdict, disk_shortage},
+    probe::Tools,
+    readiness::Verdict,
     slots::{Slots, Stop},
     task_log::TaskLogs,
 };
@@ -170,7 +172,7 @@ impl Runner {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Kept::Disk(error))) => {
                 let reason = format!("a finished frame cannot be kept on disk: {error}");
-                Err(Trouble::Fault(Check::Disk, disk_shortage(&self.data).unwrap_or(reason)))
+                Err(Trouble::Fault(Check::Disk, Disk::look(&self.data).shortage().unwrap_or(reason)))
             }
             Ok(Err(Kept::Output(error))) => {
                 self.counters.frame_failed();
@@ -285,16 +287,18 @@ impl Runner {
 
     /// On a full disk everything fails in its own way, and none of it is the scene's fault.
     fn or_disk_full(&self, error: String) -> Trouble {
-        disk_shortage(&self.data)
+        Disk::look(&self.data)
+            .shortage()
             .map_or(Trouble::Fail(error), |shortage| Trouble::Fault(Check::Disk, shortage))
     }
 
     fn scene_trouble(&self, error: SceneError) -> Trouble {
         match error {
             SceneError::Lost(detail) => Trouble::Lost(detail),
-            SceneError::Disk(_) => {
-                Trouble::Fault(Check::Disk, disk_shortage(&self.data).unwrap_or_else(|| error.to_string()))
-            }
+            SceneError::Disk(_) => Trouble::Fault(
+                Check::Disk,
+                Disk::look(&self.data).shortage().unwrap_or_else(|| error.to_string()),
+            ),
             SceneError::Refused(_) | SceneError::Wrong(_) => {
                 Trouble::Fault(Check::Registry, error.to_string())
             }

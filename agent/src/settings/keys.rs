@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pictor_blender::{Places, detect};
+use pictor_blender::Places;
 use pictor_ground::process;
 use pictor_protocol::WorkerName;
 use toml_edit::{Array, Value};
 
 use super::document::Place;
-use crate::{idle, readiness};
+use crate::{idle, probe::Blenders};
 
 /// A setting that its owner can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,12 +120,7 @@ impl Key {
         match (self, value) {
             (Key::BlenderPath, Value::String(path)) => {
                 let places = Places { configured: Some(path.value().into()), ..Places::default() };
-                let detection = detect(&places).await;
-                let failure = |_| match detection.failed.first() {
-                    Some(failed) => failed.to_string(),
-                    None => format!("{} is no Blender", path.value()),
-                };
-                readiness::choose(&places, &detection).map(drop).map_err(failure)
+                Blenders::look(&places).await.chosen.map(drop).map_err(|error| error.to_string())
             }
             (Key::IdleCommand, Value::Array(list)) => {
                 let program = list.get(0).and_then(Value::as_str).map(PathBuf::from);

@@ -16,7 +16,8 @@ use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use super::{Figures, render_in_time};
 use crate::{
     idle::Idle,
-    readiness::{Readiness, Tools, Verdict},
+    probe::Tools,
+    readiness::{Readiness, Verdict},
     registry::{CallError, Registry},
     slots::Slots,
 };
@@ -104,7 +105,7 @@ impl Bench {
         match self.readiness.probed().verdict {
             Verdict::Probing => None,
             Verdict::Ready(tools) => Some(Ok(tools)),
-            Verdict::Refused { reason, .. } => Some(Err(reason)),
+            Verdict::Refused(refusal) => Some(Err(refusal.reason)),
         }
     }
 

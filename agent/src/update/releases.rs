@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock,
-    readiness::{DISK_FREE_BYTES_MIN, disk_free_bytes},
+    disk::Disk,
     registry::{CallError, Registry},
 };
 
@@ -157,9 +157,9 @@ impl Releases {
     /// Exactly the bytes that the manifest promises, or an error.
     async fn download(&self, file: &manifest::File, release: &Release, to: &Path) -> anyhow::Result<()> {
         // The one before is kept, too.
-        let needed = 2 * release.size_bytes + DISK_FREE_BYTES_MIN;
+        let bytes = 2 * release.size_bytes;
         for folder in [self.store.folder(), pictor_ground::durable::folder_of(self.place.installed())] {
-            if disk_free_bytes(folder).is_some_and(|free| free < needed) {
+            if let Some(needed) = Disk::look(folder).needed_for(bytes) {
                 bail!("the disk is full under {}: {} MB are needed", folder.display(), needed >> 20);
             }
         }

@@ -12,7 +12,8 @@ use pictor_agent::{
     config::{Config, RunFlags},
     economics::{Economics, Reading},
     idle,
-    readiness::{Probe, Readiness, Verdict},
+    probe::{Inventory, Probe},
+    readiness::{self, Readiness, Verdict},
     settings::{Live, Settings},
 };
 use pictor_blender::sandbox;
@@ -245,12 +246,11 @@ async fn another_blender_is_looked_for_at_once() {
     let loaded = Config::load(&RunFlags { config: Some(path.clone()), ..RunFlags::default() }).unwrap();
     let places = watch::Sender::new(loaded.places.clone());
     let probe = Probe {
-        places: places.clone(),
         sandbox: sandbox::Settings::new(sandbox::Mode::Bubblewrap, PROGRAM.into()),
-        device: loaded.device,
         data: folder.path().to_owned(),
-        slots: 1,
+        ..loaded.probe()
     };
+    let probed = readiness::Sources { probe, places: places.clone(), gpus: Inventory::default() };
     let live = Live {
         economics: Arc::new(Economics::open(loaded.economics, folder.path())),
         idle: watch::Sender::new(loaded.idle),
@@ -261,7 +261,7 @@ async fn another_blender_is_looked_for_at_once() {
     let readiness = Arc::new(Readiness::new());
     let watching = tokio::spawn({
         let readiness = Arc::clone(&readiness);
-        async move { readiness.watch(&probe).await }
+        async move { readiness.watch(&probed).await }
     });
     let mut probed = readiness.subscribe();
     let refused = probed.wait_for(|probed| matches!(probed.verdict, Verdict::Refused { .. })).await.unwrap();

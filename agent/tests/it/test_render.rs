@@ -1,6 +1,6 @@
 //! A test render that the registry wants: the real Blender in the real sandbox, sent as frame and figures.
 
-use pictor_agent::{readiness::Tools, test_render};
+use pictor_agent::{probe::Tools, test_render};
 use pictor_blender::{Device, Limits, Mode, Places, Sandbox, detect, sandbox::Settings};
 use pictor_processes::until;
 use pictor_protocol::{ReasonCode, TestRenderId, TestRenderStatus, WantedTestRender};

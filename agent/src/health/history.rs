@@ -1,4 +1,4 @@
-//! What happened to each GPU over time, and which slots are of no use because of it. No clock, no I/O.
+//! What happened to each GPU over time. No clock, no I/O.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,11 +7,10 @@ use std::{
 
 use pictor_blender::Device;
 use pictor_measure::nvml::{GpuSample, Gpus};
-use pictor_protocol::{AttemptId, Check, JobId, SlotReason};
+use pictor_protocol::{AttemptId, JobId};
 use tokio::time::Instant;
 
-use super::findings;
-use crate::slots::WorkView;
+use crate::{findings::WatchedGpus, slots::WorkView};
 
 /// For this long without a break, throttling is no peak.
 const THROTTLED_FOR: Duration = Duration::from_secs(300);
@@ -85,11 +84,11 @@ impl GpuHistory {
     }
 
     /// Whether tasks rendered without this GPU.
-    pub(super) fn is_unused(&self, uuid: &str) -> bool {
+    fn is_unused(&self, uuid: &str) -> bool {
         self.unused.get(uuid).is_some_and(|(jobs, _)| jobs.len() >= UNUSED_JOBS)
     }
 
-    pub(super) fn throttled(&self, gpus: &Gpus, now: Instant) -> Vec<(u32, &'static str)> {
+    fn throttled(&self, gpus: &Gpus, now: Instant) -> Vec<(u32, &'static str)> {
         let long = |uuid: &String| {
             let (since, reason) = self.throttled.get(uuid)?;
             (now.saturating_duration_since(*since) >= THROTTLED_FOR).then_some(*reason)
@@ -97,30 +96,11 @@ impl GpuHistory {
         gpus.visible.iter().filter_map(|gpu| Some((gpu.index, long(&gpu.uuid)?))).collect()
     }
 
-    /// Why each slot is to take no task, in the order of the slots.
-    pub(super) fn holds(&self, gpus: &Gpus, devices: &[Device]) -> Vec<Option<SlotReason>> {
-        devices
-            .iter()
-            .map(|device| match device {
-                Device::Cpu => None,
-                Device::Gpu { uuid, index, .. } => self.hold(gpus, uuid, *index),
-            })
-            .collect()
-    }
-
-    fn hold(&self, gpus: &Gpus, uuid: &str, index: u32) -> Option<SlotReason> {
-        let missing: Vec<_> = gpus.missing.iter().filter(|gpu| gpu.uuid == *uuid).cloned().collect();
-        let xids: Vec<_> = gpus.xids.iter().filter(|event| event.uuid == *uuid).cloned().collect();
-        let (check, found) = if !missing.is_empty() {
-            (Check::Gpus, findings::gpus(gpus.visible.len(), &missing, &[]).found)
-        } else if xids.iter().any(findings::is_fatal) {
-            (Check::GpuXid, findings::gpu_xid(&xids).found)
-        } else if self.is_unused(uuid) {
-            (Check::GpuFallback, findings::gpu_fallback(&[index]).found)
-        } else {
-            return None;
-        };
-        Some(SlotReason::found(check, found))
+    /// What was measured now, with what it means together with what was before.
+    pub(super) fn seen(&self, measured: Gpus, without_slot: Vec<u32>, now: Instant) -> WatchedGpus {
+        let throttled = self.throttled(&measured, now);
+        let unused = self.unused.keys().filter(|uuid| self.is_unused(uuid)).cloned().collect();
+        WatchedGpus { measured, without_slot, throttled, unused }
     }
 }
 
@@ -133,10 +113,17 @@ fn hindrance(gpu: &GpuSample) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use pictor_measure::nvml::{Missing, MissingGpu, XidEvent};
-    use pictor_protocol::Lease;
+    use pictor_protocol::{Check, Lease, SlotReason};
 
+    use super::super::holds;
     use super::*;
-    use crate::slots::tests::lease;
+    use crate::{findings::Moment, slots::tests::lease};
+
+    /// What keeps slots from taking tasks because of it.
+    fn held_by(history: &GpuHistory, gpus: &Gpus, devices: &[Device]) -> Vec<Option<SlotReason>> {
+        let seen = history.seen(gpus.clone(), Vec::new(), Instant::now());
+        holds::of(devices, &Moment { gpus: Some(seen), ..Moment::default() })
+    }
 
     fn gpu(utilization_ratio: Option<f64>, throttle_reasons: Vec<&'static str>) -> Gpus {
         let gpu = GpuSample {
@@ -180,7 +167,7 @@ mod tests {
         history.look(&gpu(None, vec!["sw_power_cap"]), &device(), &[], after(301));
         history.look(&hot, &device(), &[], after(302));
         assert!(history.throttled(&hot, after(601)).is_empty(), "a break starts the count again");
-        assert_eq!(history.holds(&hot, &device()), [None], "it slows, it does not stop");
+        assert_eq!(held_by(&history, &hot, &device()), [None], "it slows, it does not stop");
     }
 
     fn history(looks: u32, utilization: Option<f64>, works: &[WorkView], now: Instant) -> GpuHistory {
@@ -209,7 +196,7 @@ mod tests {
             (5, Some(0.0), jobs(60, 0.5).map(|work| WorkView { with_cycles: false, ..work }), false),
         ] {
             let history = history(looks, utilization, &works, now);
-            let hold = history.holds(&gpu(utilization, vec![]), &device()).remove(0);
+            let hold = held_by(&history, &gpu(utilization, vec![]), &device()).remove(0);
             assert_eq!(hold.is_some(), is_unused, "{looks} {utilization:?} {works:?}");
             assert!(hold.is_none_or(|hold| hold.check == Some(Check::GpuFallback)));
         }
@@ -233,10 +220,10 @@ mod tests {
         let mut gpus = gpu(None, vec![]);
         let devices = [device().to_vec(), vec![Device::Cpu]].concat();
         gpus.xids = vec![XidEvent { uuid: "GPU-1".to_owned(), index: 0, xid: 79, at_seconds: 1.0 }];
-        let held = history.holds(&gpus, &devices);
+        let held = held_by(&history, &gpus, &devices);
         assert!(held[0].as_ref().is_some_and(|hold| hold.check == Some(Check::GpuXid)) && held[1].is_none());
         gpus.missing = vec![MissingGpu { uuid: "GPU-1".to_owned(), index: 0, reason: Missing::Lost }];
-        let held = history.holds(&gpus, &devices);
+        let held = held_by(&history, &gpus, &devices);
         assert!(held[0].as_ref().is_some_and(|hold| hold.check == Some(Check::Gpus)) && held[1].is_none());
     }
 }
