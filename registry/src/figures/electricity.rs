@@ -1,13 +1,14 @@
 //! What workers' electricity costs their owners: told by agents, beside the ledger and never part of it.
 
+mod store;
+
 use pictor_protocol::{Electricity, ElectricityCost, ElectricitySum, Micros, UnixMillis, WorkerId};
 use sqlx::AnyConnection;
 
 use super::of::Of;
 use super::period::{Period, QUARTER_MILLIS};
 use crate::error::Result;
-use crate::filter::Filter;
-use crate::row::Parsed;
+use store::Used;
 
 /// What can be counted with.
 pub(crate) fn is_sound(told: &Electricity) -> bool {
@@ -26,54 +27,20 @@ pub(crate) async fn record(
     network_currency: &str,
     at: UnixMillis,
 ) -> Result<()> {
-    let before: Option<(String, Option<String>, Option<i64>)> = sqlx::query_as(
-        "SELECT account_id, electricity_currency, electricity_micros FROM workers
-         WHERE id = $1 AND last_heartbeat_at = $2 AND archived_at IS NULL",
-    )
-    .bind(worker_id.to_string())
-    .bind(at.0)
-    .fetch_optional(&mut *conn)
-    .await?;
+    let before = store::told_before(conn, worker_id, at).await?;
     // A later heartbeat was written already.
-    let Some((account_id, currency, micros)) = before else { return Ok(()) };
+    let Some(store::Told { account_id, currency, micros }) = before else { return Ok(()) };
     let counted = micros.filter(|_| currency.as_deref() == Some(&told.currency));
     if counted == Some(told.cost_micros.0) {
         return Ok(());
     }
-    sqlx::query("UPDATE workers SET electricity_currency = $2, electricity_micros = $3 WHERE id = $1")
-        .bind(worker_id.to_string())
-        .bind(told.currency.clone())
-        .bind(told.cost_micros.0)
-        .execute(&mut *conn)
-        .await?;
+    store::keep_told(conn, worker_id, told).await?;
     let cost = counted.map_or(0, |counted| told.cost_micros.0 - counted);
     if cost <= 0 {
         return Ok(());
     }
     let network = in_network_currency(cost, told, network_currency);
-    sqlx::query(
-        "INSERT INTO electricity (worker_id, account_id, quarter, currency, cost_micros, network_micros, unrated_micros,
-             exchange_rate, exchange_rate_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT (worker_id, quarter, currency) DO UPDATE SET
-             cost_micros = electricity.cost_micros + excluded.cost_micros,
-             network_micros = electricity.network_micros + excluded.network_micros,
-             unrated_micros = electricity.unrated_micros + excluded.unrated_micros,
-             exchange_rate = COALESCE(excluded.exchange_rate, electricity.exchange_rate),
-             exchange_rate_at = COALESCE(excluded.exchange_rate_at, electricity.exchange_rate_at)",
-    )
-    .bind(worker_id.to_string())
-    .bind(account_id)
-    .bind(at.0 / QUARTER_MILLIS)
-    .bind(told.currency.clone())
-    .bind(cost)
-    .bind(network.unwrap_or(0))
-    .bind(if network.is_some() { 0 } else { cost })
-    .bind(told.exchange_rate.map(|rate| rate.to_string()))
-    .bind(told.exchange_rate_at.map(|at| at.0))
-    .execute(conn)
-    .await?;
-    Ok(())
+    store::add(conn, worker_id, account_id, &Used { cost, network, at }, told).await
 }
 
 /// An estimate from an owner's own rate; the ledger never sees it.
@@ -113,7 +80,7 @@ pub(super) async fn of(
     let cost = Micros(by_currency.iter().map(|(_, _, network, _)| network).sum());
     let mut sums = Vec::with_capacity(by_currency.len());
     for (currency, cost, _, _) in by_currency {
-        let (exchange_rate, exchange_rate_at) = newest_rate(conn, owned.clone(), &currency).await?;
+        let (exchange_rate, exchange_rate_at) = store::newest_rate(conn, owned.clone(), &currency).await?;
         sums.push(ElectricitySum { currency, cost_micros: Micros(cost), exchange_rate, exchange_rate_at });
     }
     Ok(Some(ElectricityCost {
@@ -121,18 +88,4 @@ pub(super) async fn of(
         cost_micros: has_rates.then_some(cost),
         net_micros: has_rates.then_some(earnings - cost),
     }))
-}
-
-async fn newest_rate(
-    conn: &mut AnyConnection,
-    mut owned: Filter,
-    currency: &str,
-) -> Result<(Option<f64>, Option<UnixMillis>)> {
-    owned.text("exchange_rate IS NOT NULL AND currency = $?", currency);
-    let newest: Vec<(Parsed<f64>, Option<i64>)> = owned
-        .limited("SELECT exchange_rate, exchange_rate_at FROM electricity", "ORDER BY quarter DESC", 1)
-        .fetch_all(conn)
-        .await?;
-    let newest = newest.into_iter().next();
-    Ok(newest.map_or((None, None), |(Parsed(rate), at)| (Some(rate), at.map(UnixMillis))))
 }

@@ -66,7 +66,8 @@ fn an_import_planted_upwards_is_named_in_every_crate() {
         let rooms = list.lines().filter(|line| !line.starts_with('#') && !line.starts_with("everywhere:"));
         let rooms: Vec<&str> =
             rooms.filter_map(|line| Some(line.split_once(':')?.1)).flat_map(str::split_whitespace).collect();
-        let top = rooms.iter().find(|room| !["lib", "main"].contains(room)).unwrap();
+        // A crate of one room has nothing that could be above another.
+        let Some(top) = rooms.iter().find(|room| !["lib", "main"].contains(room)) else { continue };
         let bottom = rooms.last().unwrap();
         for planted in [
             format!("use crate::{top}::Planted;"),
