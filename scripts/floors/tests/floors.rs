@@ -49,7 +49,7 @@ fn file_of(folder: &Path, room: &str) -> PathBuf {
 #[test]
 fn every_crate_keeps_its_floors() {
     let mut broken = Vec::new();
-    for house in houses().iter().filter(|house| house.folder.join(NAME).is_file()) {
+    for house in houses().iter().filter(|house| house.rooms().len() > 1) {
         let name = house.folder.file_name().unwrap().to_string_lossy().into_owned();
         match Floors::read(house) {
             Ok(floors) => broken.extend(floors.broken(house).iter().map(|line| format!("{name}: {line}"))),
