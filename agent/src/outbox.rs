@@ -16,7 +16,7 @@ use std::{
 };
 
 use pictor_ground::backoff::Backoff;
-use pictor_protocol::{AttemptId, CompleteRequest, FailRequest, ReleaseRequest};
+use pictor_protocol::{AttemptId, CompleteRequest, FailRequest, ReleaseRequest, Sha256};
 use pictor_telemetry::TraceParent;
 use tokio::{sync::Notify, time::Instant};
 
@@ -34,7 +34,7 @@ pub enum Ending {
 /// What an entry says.
 #[derive(Debug, Clone)]
 pub enum Content {
-    Frame { frame: i32, sha256: [u8; 32] },
+    Frame { frame: i32, sha256: Sha256 },
     Log,
     End(Ending),
 }
@@ -123,13 +123,7 @@ impl Outbox {
     }
 
     /// Adds a frame that passed its checks. Does nothing when the attempt has ended meanwhile.
-    pub fn add_frame(
-        &self,
-        attempt: AttemptId,
-        frame: i32,
-        sha256: [u8; 32],
-        bytes: &[u8],
-    ) -> io::Result<()> {
+    pub fn add_frame(&self, attempt: AttemptId, frame: i32, sha256: Sha256, bytes: &[u8]) -> io::Result<()> {
         self.add(attempt, Content::Frame { frame, sha256 }, bytes)
     }
 

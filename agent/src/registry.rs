@@ -159,7 +159,7 @@ impl Registry {
         &self,
         attempt: AttemptId,
         frame: i32,
-        sha256: [u8; 32],
+        sha256: pictor_protocol::Sha256,
         bytes: Bytes,
     ) -> Result<StoredFrame, CallError> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -167,7 +167,10 @@ impl Registry {
         let call =
             self.call(Method::PUT, "/v1/agent/leases/{id}/frames/{n}", &[&attempt, &frame]).with(|call| {
                 call.timeout(timeout)
-                    .header(CONTENT_DIGEST, format!("sha-256=:{}:", BASE64_STANDARD.encode(sha256)))
+                    .header(
+                        CONTENT_DIGEST,
+                        format!("sha-256=:{}:", BASE64_STANDARD.encode(sha256.as_bytes())),
+                    )
                     .header(CONTENT_TYPE, "image/png")
                     .body(bytes)
             });

@@ -413,7 +413,7 @@ pub(crate) mod tests {
             task_id: TaskId::from_parts(1, [0; 10]),
             job_id: JobId::from_parts(1, [0; 10]),
             frames: FrameRange::new(1, 4).unwrap(),
-            scene_sha256: String::new(),
+            scene_sha256: [0; 32].into(),
             scene_bytes: 0,
             width: None,
             height: None,

@@ -435,7 +435,7 @@ mod tests {
             config: data.join("worker.toml"),
         };
         releases.store.prepare().unwrap();
-        let release = Release { version: Version::new(2, 0, 0), size_bytes: 1, sha256: String::new() };
+        let release = Release { version: Version::new(2, 0, 0), size_bytes: 1, sha256: [0; 32].into() };
         let turn = releases.store.turn().unwrap();
         releases.store.apply(&turn, Event::Placed { release, is_asked: false }).unwrap();
         let up = Connection { line: Line::Up, ..Connection::default() };

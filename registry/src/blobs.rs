@@ -6,7 +6,8 @@ use futures_util::{Stream, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
-use sha2::{Digest, Sha256};
+use pictor_protocol::Sha256;
+use sha2::Digest;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub struct Blobs {
 
 /// A file received but not yet kept under a name: [`Received::keep`] or [`Received::discard`] it.
 pub struct Received {
-    pub sha256: String,
+    pub sha256: Sha256,
     pub size_bytes: u64,
     /// The first bytes, for telling what it is.
     pub head: Bytes,
@@ -103,12 +104,12 @@ impl Blobs {
         upload: &mut WriteMultipart,
         stream: S,
         bytes_max: u64,
-    ) -> Result<(String, u64, Bytes)>
+    ) -> Result<(Sha256, u64, Bytes)>
     where
         S: Stream<Item = std::result::Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
-        let (mut hash, mut size_bytes, mut head) = (Sha256::new(), 0_u64, Vec::new());
+        let (mut hash, mut size_bytes, mut head) = (sha2::Sha256::new(), 0_u64, Vec::new());
         let mut stream = pin!(stream);
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|cause| Error::Invalid(format!("the upload broke off: {cause}")))?;
@@ -123,7 +124,7 @@ impl Blobs {
             upload.wait_for_capacity(PARTS_IN_FLIGHT).await?;
             upload.put(chunk);
         }
-        Ok((hex::encode(hash.finalize()), size_bytes, Bytes::from(head)))
+        Ok((<[u8; 32]>::from(hash.finalize()).into(), size_bytes, Bytes::from(head)))
     }
 
     fn staging(&self) -> Path {

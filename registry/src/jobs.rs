@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, Multipart, State};
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use pictor_protocol::{AccountId, Job, JobId, JobSettings, JobStatus, List, Micros, TaskId};
+use pictor_protocol::{AccountId, Job, JobId, JobSettings, JobStatus, List, Micros, Sha256, TaskId};
 use serde::Deserialize;
 use tracing::Span;
 use utoipa::{IntoParams, ToSchema};
@@ -107,7 +107,7 @@ pub async fn receive(
     let (scene_sha256, scene_bytes) = match scene {
         Some(part) => {
             let received = received_scene(app, settings, part).await?;
-            let known = (received.sha256.clone(), size(received.size_bytes)?);
+            let known = (received.sha256, size(received.size_bytes)?);
             received.keep(&format!("scenes/{}", known.0)).await?;
             known
         }
@@ -211,7 +211,7 @@ async fn received_scene(app: &App, settings: &JobSettings, part: Field<'_>) -> R
     let received = app.blobs.receive(part, app.settings.scene_bytes_max).await?;
     let refused = match (scene::check(&received.head), &settings.scene_sha256) {
         (Err(cause), _) => Some(Error::unprocessable("not_a_scene", cause.to_string())),
-        (Ok(()), Some(named)) if *named != received.sha256 => Some(Error::unprocessable(
+        (Ok(()), Some(named)) if named.parse() != Ok(received.sha256) => Some(Error::unprocessable(
             "scene_differs",
             format!("the scene received has the SHA-256 {}, not the one of scene_sha256", received.sha256),
         )),
@@ -226,15 +226,19 @@ async fn received_scene(app: &App, settings: &JobSettings, part: Field<'_>) -> R
     }
 }
 
-async fn named_scene(app: &App, account: AccountId, settings: &JobSettings) -> Result<(String, i64)> {
-    let Some(sha256) = &settings.scene_sha256 else {
+async fn named_scene(app: &App, account: AccountId, settings: &JobSettings) -> Result<(Sha256, i64)> {
+    let Some(named) = &settings.scene_sha256 else {
         return Err(Error::Invalid(
             "the form's second part must be 'scene', or settings must name scene_sha256".to_owned(),
         ));
     };
+    let unknown = || {
+        let detail = "scene_sha256: this account has uploaded no such scene; send it as the part 'scene'";
+        Error::unprocessable("scene_unknown", detail)
+    };
+    let sha256 = named.parse().map_err(|_| unknown())?;
     let found = store::scene_bytes(&mut *app.db.read().await?, account, sha256).await?;
-    let detail = "scene_sha256: this account has uploaded no such scene; send it as the part 'scene'";
-    found.map(|bytes| (sha256.clone(), bytes)).ok_or_else(|| Error::unprocessable("scene_unknown", detail))
+    found.map(|bytes| (sha256, bytes)).ok_or_else(unknown)
 }
 
 fn size(bytes: u64) -> Result<i64> {
@@ -246,7 +250,7 @@ fn new_job(
     account_id: AccountId,
     settings: &JobSettings,
     idempotency_key: Option<String>,
-    (scene_sha256, scene_bytes): (String, i64),
+    (scene_sha256, scene_bytes): (Sha256, i64),
 ) -> NewJob {
     let frames_of_task = i64::from(settings.frames_per_task).min(settings.frames.count());
     let task_timeout_seconds =
@@ -278,7 +282,7 @@ async fn submit(app: &App, new: NewJob, cost: Micros) -> Result<(store::JobRow, 
         .write(move |conn| {
             let new = new.clone();
             Box::pin(async move {
-                store::add_scene(conn, new.account_id, &new.scene_sha256, new.scene_bytes, now).await?;
+                store::add_scene(conn, new.account_id, new.scene_sha256, new.scene_bytes, now).await?;
                 let (job, is_new) = store::insert(conn, &new, now).await?;
                 if is_new {
                     ledger::store::escrow_job(conn, new.account_id, new.id, cost, now).await?;

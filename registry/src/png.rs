@@ -7,7 +7,8 @@ use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use image::{ImageFormat, ImageReader, Limits};
-use sha2::{Digest, Sha256};
+use pictor_protocol::Sha256;
+use sha2::Digest;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ const DECODED_BYTES_MAX: u64 = 1 << 30;
 static DECODERS: Semaphore = Semaphore::const_new(2);
 
 /// `Content-Digest: sha-256=:BASE64:` (RFC 9530), beside which other algorithms may stand.
-pub fn content_digest(headers: &HeaderMap) -> Result<[u8; 32]> {
+pub fn content_digest(headers: &HeaderMap) -> Result<Sha256> {
     let refused =
         || Error::Invalid("send 'Content-Digest: sha-256=:BASE64:' with the frame's SHA-256".to_owned());
     let text = headers.get("content-digest").and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
@@ -30,7 +31,8 @@ pub fn content_digest(headers: &HeaderMap) -> Result<[u8; 32]> {
         .find(|(algorithm, _)| algorithm.eq_ignore_ascii_case("sha-256"))
         .and_then(|(_, value)| value.strip_prefix(':')?.strip_suffix(':'))
         .ok_or_else(refused)?;
-    BASE64.decode(encoded).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(refused)
+    let bytes: Option<[u8; 32]> = BASE64.decode(encoded).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Sha256::from).ok_or_else(refused)
 }
 
 /// A PNG of at most `bytes_max` bytes that is what its `Content-Digest` says and decodes to its end.
@@ -63,18 +65,17 @@ fn http_body_size(body: &Body) -> u64 {
 }
 
 /// The frame's SHA-256 and size in pixels, once it is what it was said to be and decodes to its end.
-pub async fn checked(bytes: Bytes, digest: [u8; 32]) -> Result<(String, u32, u32)> {
+pub async fn checked(bytes: Bytes, digest: Sha256) -> Result<(Sha256, u32, u32)> {
     let _turn = DECODERS.acquire().await.map_err(anyhow::Error::from)?;
     let checking = tokio::task::spawn_blocking(move || {
-        let sha256: [u8; 32] = Sha256::digest(&bytes).into();
-        if sha256 != digest {
+        if Sha256::from(<[u8; 32]>::from(sha2::Sha256::digest(&bytes))) != digest {
             let detail = "the bytes received do not have the SHA-256 of Content-Digest: send the frame again";
             return Err(Error::unprocessable("digest_mismatch", detail));
         }
         let (width, height) = decoded_size(&bytes).map_err(|cause| {
             Error::unprocessable("not_a_png", format!("the frame is not a whole PNG: {cause}"))
         })?;
-        Ok((hex::encode(sha256), width, height))
+        Ok((digest, width, height))
     });
     checking.await.map_err(anyhow::Error::from)?
 }
@@ -106,7 +107,7 @@ mod tests {
             content_digest(&headers)
         };
         let empty = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
-        let expected: [u8; 32] = Sha256::digest(b"").into();
+        let expected = pictor_protocol::Sha256::from(<[u8; 32]>::from(Sha256::digest(b"")));
         assert_eq!(read(&format!("sha-256=:{empty}:")).unwrap(), expected);
         assert_eq!(read(&format!("md5=:AAAA:, SHA-256=:{empty}:")).unwrap(), expected);
         for refused in ["", "sha-256", "sha-256=:AAAA:", "sha-512=:AAAA:", empty] {

@@ -105,7 +105,7 @@ pub(super) fn ending_text(ending: &Ending) -> String {
 fn name(entry: &Entry) -> String {
     let what = match &entry.content {
         Content::Frame { frame, sha256 } => {
-            format!("frame_{frame}_{}.png", hex::encode(sha256))
+            format!("frame_{frame}_{sha256}.png")
         }
         Content::Log => "log.txt".to_owned(),
         Content::End(Ending::Complete(_)) => "complete.json".to_owned(),
@@ -125,7 +125,7 @@ fn parse(path: &Path) -> Option<Entry> {
         "release.json" => Content::End(Ending::Release(json(path)?)),
         frame => {
             let (frame, digest) = frame.strip_prefix("frame_")?.strip_suffix(".png")?.split_once('_')?;
-            Content::Frame { frame: frame.parse().ok()?, sha256: digest_bytes(digest)? }
+            Content::Frame { frame: frame.parse().ok()?, sha256: digest.parse().ok()? }
         }
     };
     Some(Entry { sequence: sequence.parse().ok()?, content })
@@ -133,12 +133,6 @@ fn parse(path: &Path) -> Option<Entry> {
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-fn digest_bytes(digest: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(digest, &mut bytes).ok()?;
-    Some(bytes)
 }
 
 fn file_name(path: &Path) -> String {

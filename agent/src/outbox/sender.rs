@@ -101,7 +101,7 @@ impl Sender {
         Ok(match &entry.content {
             Content::Frame { frame, sha256 } => {
                 let bytes = self.read(attempt, entry).await?;
-                if Sha256::digest(&bytes)[..] != sha256[..] {
+                if Sha256::digest(&bytes)[..] != sha256.as_bytes()[..] {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
                 }
                 registry.put_frame(attempt, *frame, *sha256, bytes).await.map(drop)

@@ -10,8 +10,8 @@ use std::{
 };
 
 use pictor_ground::{backoff::Backoff, clock, digest, durable};
-use pictor_protocol::Lease;
-use sha2::{Digest, Sha256};
+use pictor_protocol::{Lease, Sha256};
+use sha2::Digest;
 
 use crate::{
     counters::Counters,
@@ -48,7 +48,7 @@ pub struct Scene {
 pub struct SceneCache {
     folder: PathBuf,
     bytes_max: u64,
-    known: Mutex<HashMap<String, Checked>>,
+    known: Mutex<HashMap<Sha256, Checked>>,
     counters: Arc<Counters>,
 }
 
@@ -67,12 +67,8 @@ impl SceneCache {
 
     /// The lease's scene, fetched if it is not there. Goes on trying while the registry cannot be reached.
     pub async fn fetch(self: &Arc<Self>, registry: &Registry, lease: &Lease) -> Result<Scene, SceneError> {
-        let sha256 = &lease.scene_sha256;
-        if sha256.len() != 64 || !sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(SceneError::Wrong("its hash is no SHA-256".to_owned()));
-        }
-        let path = self.folder.join(format!("{sha256}.blend"));
-        let checked = Arc::clone(self.lock().entry(sha256.clone()).or_default());
+        let path = self.folder.join(format!("{}.blend", lease.scene_sha256));
+        let checked = Arc::clone(self.lock().entry(lease.scene_sha256).or_default());
         let mut is_checked = checked.lock().await;
         if self.is_there(&path, lease, *is_checked).await? {
             self.counters.scene_hit();
@@ -110,10 +106,12 @@ impl SceneCache {
 
     /// Whether the cache has the scene, whole; looks at every byte once a process.
     async fn is_there(&self, path: &Path, lease: &Lease, is_checked: bool) -> io::Result<bool> {
-        let (path, sha256, bytes) = (path.to_owned(), lease.scene_sha256.clone(), lease.scene_bytes);
+        let (path, sha256, bytes) = (path.to_owned(), lease.scene_sha256, lease.scene_bytes);
         blocking(move || {
             let Ok(mut file) = File::options().read(true).write(true).open(&path) else { return Ok(false) };
-            if file.metadata()?.len() != bytes || (!is_checked && digest::of(&mut file)? != sha256) {
+            if file.metadata()?.len() != bytes
+                || (!is_checked && digest::of(&mut file)? != *sha256.as_bytes())
+            {
                 tracing::warn!("a scene in the cache was damaged and is fetched again");
                 fs::remove_file(&path)?;
                 return Ok(false);
@@ -129,7 +127,7 @@ impl SceneCache {
         let folder = self.folder.clone();
         let mut file =
             blocking(move || tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)).await?;
-        let mut digest = Sha256::new();
+        let mut digest = sha2::Sha256::new();
         let mut received: u64 = 0;
         while let Some(piece) = stream.next().await? {
             received += u64::try_from(piece.len()).unwrap_or(u64::MAX);
@@ -142,7 +140,7 @@ impl SceneCache {
         if received != lease.scene_bytes {
             return Err(wrong(format!("it has {received} bytes, not {}", lease.scene_bytes)));
         }
-        if hex::encode(digest.finalize()) != lease.scene_sha256 {
+        if digest.finalize()[..] != lease.scene_sha256.as_bytes()[..] {
             return Err(wrong("its SHA-256 differs".to_owned()));
         }
         let path = path.to_owned();
@@ -178,7 +176,8 @@ impl SceneCache {
     /// False while somebody uses it.
     fn forget(&self, path: &Path) -> bool {
         let mut known = self.lock();
-        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // A file of another name is no scene that somebody uses.
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()?.parse().ok()) else { return true };
         if known.get(&name).is_some_and(|checked| Arc::strong_count(checked) > 1) {
             return false;
         }
@@ -203,7 +202,7 @@ impl SceneCache {
         Ok(files)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Checked>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sha256, Checked>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -164,7 +164,7 @@ impl Runner {
         let (folder, bytes_max) = (output.to_owned(), self.limits.file_bytes);
         let kept = tokio::task::spawn_blocking(move || -> Result<(), Kept> {
             let checked = output::check(&folder, &name, size, bytes_max).map_err(Kept::Output)?;
-            outbox.add_frame(attempt, frame, checked.sha256, &checked.bytes).map_err(Kept::Disk)?;
+            outbox.add_frame(attempt, frame, checked.sha256.into(), &checked.bytes).map_err(Kept::Disk)?;
             // Its room is Blender's again. What is left is removed with the folder.
             durable::remove_file(&checked.path).map_err(Kept::Disk)
         });

@@ -130,15 +130,12 @@ impl Manifest {
     pub(super) fn release(&self, target: &str) -> Result<Option<(File, Release)>, Unacceptable> {
         let Some(file) = self.files.get(target) else { return Ok(None) };
         let is_name = !file.file.is_empty() && !file.file.starts_with('.') && !file.file.contains('/');
-        let is_hash = file.sha256.len() == 64 && file.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_name || !is_hash || !(1..=FILE_BYTES_MAX).contains(&file.size_bytes) {
-            return Err(Unacceptable::Unreadable(format!("its entry for {target} makes no sense")));
-        }
-        let release = Release {
-            version: self.version.clone(),
-            size_bytes: file.size_bytes,
-            sha256: file.sha256.to_ascii_lowercase(),
-        };
+        let is_sized = (1..=FILE_BYTES_MAX).contains(&file.size_bytes);
+        // Tools that write hashes write them in capitals, too.
+        let sha256 = file.sha256.to_ascii_lowercase().parse().ok().filter(|_| is_name && is_sized);
+        let sha256 = sha256
+            .ok_or_else(|| Unacceptable::Unreadable(format!("its entry for {target} makes no sense")))?;
+        let release = Release { version: self.version.clone(), size_bytes: file.size_bytes, sha256 };
         Ok(Some((file.clone(), release)))
     }
 }

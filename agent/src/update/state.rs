@@ -6,6 +6,7 @@
 //! starts the old one.
 
 use jiff::Timestamp;
+use pictor_protocol::Sha256;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ const GIVEN_UP_MAX: usize = 20;
 pub(super) struct Release {
     pub version: Version,
     pub size_bytes: u64,
-    pub sha256: String,
+    pub sha256: Sha256,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +170,7 @@ mod tests {
     }
 
     fn release(minor: u64) -> Release {
-        Release { version: version(minor), size_bytes: 1, sha256: minor.to_string() }
+        Release { version: version(minor), size_bytes: 1, sha256: [u8::try_from(minor).unwrap(); 32].into() }
     }
 
     fn ready(minor: u64, tries: u32) -> Stage {

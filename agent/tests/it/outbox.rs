@@ -46,7 +46,9 @@ fn slots() -> Arc<Slots> {
 
 fn add_frame(outbox: &Outbox, attempt: AttemptId, frame: i32) {
     let bytes = format!("frame {frame}");
-    outbox.add_frame(attempt, frame, Sha256::digest(&bytes).into(), bytes.as_bytes()).unwrap();
+    outbox
+        .add_frame(attempt, frame, <[u8; 32]>::from(Sha256::digest(&bytes)).into(), bytes.as_bytes())
+        .unwrap();
 }
 
 fn place() -> TraceParent {

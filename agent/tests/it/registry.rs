@@ -129,7 +129,7 @@ pub(crate) fn lease(frames: &str, size: Option<(u32, u32)>, scene: &[u8]) -> Lea
         task_id: TaskId::from_parts(1, random),
         job_id: JobId::from_parts(1, random),
         frames: frames.parse::<FrameRange>().unwrap(),
-        scene_sha256: hex(&Sha256::digest(scene)),
+        scene_sha256: sha256(scene),
         scene_bytes: scene.len() as u64,
         width: size.map(|size| size.0),
         height: size.map(|size| size.1),
@@ -139,8 +139,8 @@ pub(crate) fn lease(frames: &str, size: Option<(u32, u32)>, scene: &[u8]) -> Lea
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn sha256(bytes: &[u8]) -> pictor_protocol::Sha256 {
+    <[u8; 32]>::from(Sha256::digest(bytes)).into()
 }
 
 fn problem(status: StatusCode, code: &str) -> Response {
@@ -289,7 +289,7 @@ async fn frame(
     assert_eq!(headers.get("content-digest").unwrap(), &digest);
     books.calls.push((attempt, format!("frame {frame}")));
     books.frames.insert((attempt, frame), body.to_vec());
-    let sha256 = hex(&Sha256::digest(&body));
+    let sha256 = sha256(&body);
     Json(StoredFrame { frame, sha256, size_bytes: body.len() as u64, width: 1, height: 1 }).into_response()
 }
 

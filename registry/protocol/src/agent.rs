@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, HealthFinding, JobId, LeaseState, Micros,
-    SlotDesired, SlotReason, SlotStatus, TaskId, UnixMillis, WantedTestRender, WorkerName,
+    Sha256, SlotDesired, SlotReason, SlotStatus, TaskId, UnixMillis, WantedTestRender, WorkerName,
 };
 
 /// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
@@ -136,7 +136,7 @@ pub struct Lease {
     pub task_id: TaskId,
     pub job_id: JobId,
     pub frames: FrameRange,
-    pub scene_sha256: String,
+    pub scene_sha256: Sha256,
     pub scene_bytes: u64,
     pub width: Option<u32>,
     pub height: Option<u32>,
@@ -154,7 +154,7 @@ pub struct Lease {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredFrame {
     pub frame: i32,
-    pub sha256: String,
+    pub sha256: Sha256,
     pub size_bytes: u64,
     pub width: u32,
     pub height: u32,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{FrameRange, JobId, JobStatus, Micros, TaskStatus, UnixMillis};
+use crate::{FrameRange, JobId, JobStatus, Micros, Sha256, TaskStatus, UnixMillis};
 
 /// The `settings` part of `POST /v1/jobs`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -24,7 +24,8 @@ pub struct JobSettings {
     /// How long one attempt may take, whatever its heartbeats say; by default an hour a frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_timeout_seconds: Option<u32>,
-    /// Names a scene that this account uploaded before, instead of the `scene` part.
+    /// Names a scene that this account uploaded before, instead of the `scene` part; a text that is no
+    /// SHA-256 names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scene_sha256: Option<String>,
 }
@@ -55,7 +56,7 @@ pub struct Job {
     pub cost_micros: Micros,
     /// What its completed tasks have cost.
     pub spent_micros: Micros,
-    pub scene_sha256: String,
+    pub scene_sha256: Sha256,
     pub created_at: UnixMillis,
     pub completed_at: Option<UnixMillis>,
 }
@@ -67,7 +68,7 @@ pub struct JobFrame {
     /// Its task's: a frame can be had when the whole task has completed.
     pub status: TaskStatus,
     /// Of the picture; null until it can be had.
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
     pub size_bytes: Option<i64>,
 }
 

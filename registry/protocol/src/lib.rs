@@ -25,6 +25,7 @@ mod notification;
 mod payout;
 mod problem;
 mod reason;
+mod sha256;
 mod slot;
 mod status;
 mod test_render;
@@ -60,6 +61,7 @@ pub use notification::{
 pub use payout::{NewPayout, PatchPayout, Payout};
 pub use problem::Problem;
 pub use reason::{ReasonCode, SlotReason};
+pub use sha256::{Sha256, Sha256Error};
 pub use slot::{Slot, SlotDesired};
 pub use status::{
     AttemptStatus, DesiredState, Interval, JobStatus, LeaseState, OfflineReason, PayoutStatus, RewardStatus,

@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use pictor_protocol::{Job, JobFrame, JobId, List, TaskStatus};
+use pictor_protocol::{Job, JobFrame, JobId, List, Sha256, TaskStatus};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use zip::write::{SimpleFileOptions, StreamWriter};
@@ -132,7 +132,7 @@ pub async fn archive(app: &App, caller: &Caller, id: JobId) -> Result<Response> 
 #[derive(Debug)]
 pub struct Picture {
     pub frame: i32,
-    pub sha256: String,
+    pub sha256: Sha256,
     pub size_bytes: i64,
 }
 

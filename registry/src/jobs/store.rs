@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use pictor_protocol::{
-    AccountId, FeeRatio, FrameRange, Job, JobId, JobStatus, Micros, TaskId, TaskStatus, UnixMillis,
+    AccountId, FeeRatio, FrameRange, Job, JobId, JobStatus, Micros, Sha256, TaskId, TaskStatus, UnixMillis,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -29,7 +29,7 @@ pub struct NewJob {
     pub width: Option<u32>,
     pub height: Option<u32>,
     pub task_timeout_seconds: i64,
-    pub scene_sha256: String,
+    pub scene_sha256: Sha256,
     pub scene_bytes: i64,
     pub idempotency_key: Option<String>,
     pub tasks: Vec<(TaskId, FrameRange)>,
@@ -78,7 +78,7 @@ pub struct JobRow {
     pub width: Option<i64>,
     pub height: Option<i64>,
     pub task_timeout_seconds: i64,
-    pub scene_sha256: String,
+    pub scene_sha256: Sha256,
     pub created_at: UnixMillis,
     pub ended_at: Option<UnixMillis>,
 }
@@ -145,7 +145,7 @@ fn job_of(row: &AnyRow) -> Result<JobRow> {
         width: row.try_get("width")?,
         height: row.try_get("height")?,
         task_timeout_seconds: row.try_get("task_timeout_seconds")?,
-        scene_sha256: row.try_get("scene_sha256")?,
+        scene_sha256: parsed(row, "scene_sha256")?,
         created_at: UnixMillis(row.try_get("created_at")?),
         ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(UnixMillis),
     })
@@ -171,7 +171,7 @@ pub async fn insert(conn: &mut AnyConnection, new: &NewJob, now: UnixMillis) -> 
     .bind(new.width.map(i64::from))
     .bind(new.height.map(i64::from))
     .bind(new.task_timeout_seconds)
-    .bind(new.scene_sha256.clone())
+    .bind(new.scene_sha256.to_string())
     .bind(new.scene_bytes)
     .bind(new.idempotency_key.clone())
     .bind(now.0)
@@ -376,7 +376,7 @@ pub async fn last_task_error(conn: &mut AnyConnection, job: JobId) -> Result<Opt
 pub async fn add_scene(
     conn: &mut AnyConnection,
     account: AccountId,
-    sha256: &str,
+    sha256: Sha256,
     size_bytes: i64,
     now: UnixMillis,
 ) -> Result<()> {
@@ -384,7 +384,7 @@ pub async fn add_scene(
         "INSERT INTO scenes (sha256, account_id, size_bytes, created_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (sha256, account_id) DO NOTHING",
     )
-    .bind(sha256.to_owned())
+    .bind(sha256.to_string())
     .bind(account.to_string())
     .bind(size_bytes)
     .bind(now.0)
@@ -394,9 +394,13 @@ pub async fn add_scene(
 }
 
 /// The size of a scene that this account uploaded.
-pub async fn scene_bytes(conn: &mut AnyConnection, account: AccountId, sha256: &str) -> Result<Option<i64>> {
+pub async fn scene_bytes(
+    conn: &mut AnyConnection,
+    account: AccountId,
+    sha256: Sha256,
+) -> Result<Option<i64>> {
     Ok(sqlx::query_scalar("SELECT size_bytes FROM scenes WHERE sha256 = $1 AND account_id = $2")
-        .bind(sha256.to_owned())
+        .bind(sha256.to_string())
         .bind(account.to_string())
         .fetch_optional(conn)
         .await?)

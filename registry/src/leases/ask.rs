@@ -263,7 +263,7 @@ fn lease_of(held: &Assignment, now: UnixMillis) -> Lease {
         task_id: held.task_id,
         job_id: held.job_id,
         frames: held.frames,
-        scene_sha256: held.scene_sha256.clone(),
+        scene_sha256: held.scene_sha256,
         scene_bytes: u64::try_from(held.scene_bytes).unwrap_or(0),
         width: held.width,
         height: held.height,

@@ -1,7 +1,7 @@
 //! The SQL of single tasks and attempts. Their statuses are written here and nowhere else.
 
 use pictor_protocol::{
-    AccountId, AttemptId, AttemptStatus, FeeRatio, FrameRange, JobId, Micros, StoredFrame, TaskId,
+    AccountId, AttemptId, AttemptStatus, FeeRatio, FrameRange, JobId, Micros, Sha256, StoredFrame, TaskId,
     TaskStatus, UnixMillis, WorkerId,
 };
 use sqlx::any::AnyRow;
@@ -11,7 +11,7 @@ use super::sets::OPEN_ATTEMPTS;
 use super::state::{AttemptEvent, TaskEvent, TaskState, apply_to_attempt};
 use crate::error::{Error, Result};
 use crate::ledger::store::PaidTask;
-use crate::row::{frame_range, narrow_option, parsed, parsed_option};
+use crate::row::{Parsed, frame_range, narrow_option, parsed, parsed_option};
 use crate::sql::sql;
 
 /// One attempt with its task and what its job says of it.
@@ -35,7 +35,7 @@ pub struct Assignment {
     pub fee_ratio: FeeRatio,
     pub width: Option<u32>,
     pub height: Option<u32>,
-    pub scene_sha256: String,
+    pub scene_sha256: Sha256,
     pub scene_bytes: i64,
 }
 
@@ -137,7 +137,7 @@ fn assignment_of(row: &AnyRow) -> Result<Assignment> {
             .ok_or_else(|| anyhow::anyhow!("a job's fee is out of its range"))?,
         width: narrow_option(row, "width")?,
         height: narrow_option(row, "height")?,
-        scene_sha256: row.try_get("scene_sha256")?,
+        scene_sha256: parsed(row, "scene_sha256")?,
         scene_bytes: row.try_get("scene_bytes")?,
     })
 }
@@ -452,7 +452,7 @@ pub async fn add_frame(
     )
     .bind(attempt.to_string())
     .bind(i64::from(frame.frame))
-    .bind(frame.sha256.clone())
+    .bind(frame.sha256.to_string())
     .bind(i64::try_from(frame.size_bytes).unwrap_or(i64::MAX))
     .bind(i64::from(frame.width))
     .bind(i64::from(frame.height))
@@ -463,11 +463,12 @@ pub async fn add_frame(
     if added == 1 {
         return Ok(());
     }
-    let there: String = sqlx::query_scalar("SELECT sha256 FROM frames WHERE attempt_id = $1 AND frame = $2")
-        .bind(attempt.to_string())
-        .bind(i64::from(frame.frame))
-        .fetch_one(conn)
-        .await?;
+    let Parsed(there): Parsed<Sha256> =
+        sqlx::query_scalar("SELECT sha256 FROM frames WHERE attempt_id = $1 AND frame = $2")
+            .bind(attempt.to_string())
+            .bind(i64::from(frame.frame))
+            .fetch_one(conn)
+            .await?;
     if there == frame.sha256 {
         return Ok(());
     }

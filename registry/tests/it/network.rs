@@ -114,13 +114,14 @@ async fn insert_job(
     sqlx::query(
         "INSERT INTO jobs (id, account_id, name, status, first_frame, last_frame, frames_per_task, frame_cost_micros,
                            fee_ppm, task_timeout_seconds, scene_sha256, scene_bytes, created_at)
-         VALUES ($1, $2, 'job', 'running', 1, $3, 1, $4, 200000, 3600, 'none', 1, $5)",
+         VALUES ($1, $2, 'job', 'running', 1, $3, 1, $4, 200000, 3600, $6, 1, $5)",
     )
     .bind(job.to_string())
     .bind(creator.to_string())
     .bind(tasks)
     .bind(cost)
     .bind(NOW.0)
+    .bind("0".repeat(64))
     .execute(conn)
     .await?;
     Ok(())

@@ -55,7 +55,7 @@ pub(super) fn claim(folder: &Path, data: &Path, asked: &Asked) -> anyhow::Result
         .create(folder)
         .with_context(|| format!("cannot write to {}", folder.display()))?;
     // Short, for a socket's path is.
-    let name = &digest::of(data.as_os_str().as_encoded_bytes())?[..16];
+    let name = hex::encode(&digest::of(data.as_os_str().as_encoded_bytes())?[..8]);
     let (lock, socket) = (folder.join(format!("app-{name}.lock")), folder.join(format!("app-{name}.socket")));
     let until = Instant::now() + HAND_OVER_TIMEOUT;
     loop {

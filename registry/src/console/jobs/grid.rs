@@ -105,7 +105,7 @@ mod tests {
             "id": "job_00000000000070008000000000000000", "name": "n", "status": "running", "error": null,
             "frames": frames, "frames_per_task": per_task, "frames_total": total, "frames_completed": 0,
             "tasks_total": 0, "tasks_completed": 0, "tasks_failed": 0, "tasks_running": 0, "currency": "EUR",
-            "cost_micros": 0, "spent_micros": 0, "scene_sha256": "", "created_at": "2026-01-01T00:00:00.000Z",
+            "cost_micros": 0, "spent_micros": 0, "scene_sha256": "0".repeat(64), "created_at": "2026-01-01T00:00:00.000Z",
             "completed_at": null,
         }))
         .unwrap()

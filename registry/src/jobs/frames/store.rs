@@ -49,7 +49,7 @@ pub(super) async fn finished(
 fn picture_of(row: &sqlx::any::AnyRow) -> Result<Picture> {
     Ok(Picture {
         frame: narrow(row, "frame")?,
-        sha256: row.try_get("sha256")?,
+        sha256: parsed(row, "sha256")?,
         size_bytes: row.try_get("size_bytes")?,
     })
 }
