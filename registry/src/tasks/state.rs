@@ -83,7 +83,10 @@ impl TaskState {
             (Running, Event::AttemptReleased) | (Paused, Event::JobResumed) => to(Pending),
             (Pending | Running, Event::JobPaused) => to(Paused),
             (Pending | Running | Paused, Event::JobEnded) => to(Cancelled),
-            (status, event) => Err(Refused::new("task", status.as_str(), event)),
+            // Each by name: a new status is to be thought of here.
+            (status @ (Pending | Running | Paused | Completed | Failed | Cancelled), event) => {
+                Err(Refused::new("task", status.as_str(), event))
+            }
         }
     }
 }
@@ -112,7 +115,10 @@ pub fn apply_to_job(status: JobStatus, event: JobEvent) -> Result<JobStatus, Ref
         (Running | Paused, JobEvent::Completed) => Ok(Completed),
         (Running | Paused, JobEvent::Failed) => Ok(Failed),
         (Pending | Running | Paused, JobEvent::Cancelled) => Ok(Cancelled),
-        (status, event) => Err(Refused::new("job", status.as_str(), event)),
+        // Each by name: a new status is to be thought of here.
+        (status @ (Pending | Running | Paused | Completed | Failed | Cancelled), event) => {
+            Err(Refused::new("job", status.as_str(), event))
+        }
     }
 }
 
@@ -132,18 +138,20 @@ pub enum AttemptEvent {
 
 /// The attempt's machine.
 pub fn apply_to_attempt(status: AttemptStatus, event: AttemptEvent) -> Result<AttemptStatus, Refused> {
-    use AttemptStatus::{Cancelled, Completed, Expired, Failed, Pending, Released, Running};
-    if status.has_ended() {
-        return Err(Refused::new("attempt", status.as_str(), event));
-    }
-    match (status, event) {
-        (Pending, AttemptEvent::Started) => Ok(Running),
-        (_, AttemptEvent::Completed) => Ok(Completed),
-        (_, AttemptEvent::Failed) => Ok(Failed),
-        (_, AttemptEvent::Expired) => Ok(Expired),
-        (_, AttemptEvent::Released) => Ok(Released),
-        (_, AttemptEvent::Cancelled) => Ok(Cancelled),
-        (status, event) => Err(Refused::new("attempt", status.as_str(), event)),
+    use AttemptStatus::{Cancelled, Completed, Expired, Failed, Paused, Pending, Released, Running};
+    match status {
+        Completed | Failed | Expired | Released | Cancelled => {
+            Err(Refused::new("attempt", status.as_str(), event))
+        }
+        Pending | Running | Paused => match event {
+            AttemptEvent::Started if status == Pending => Ok(Running),
+            AttemptEvent::Started => Err(Refused::new("attempt", status.as_str(), event)),
+            AttemptEvent::Completed => Ok(Completed),
+            AttemptEvent::Failed => Ok(Failed),
+            AttemptEvent::Expired => Ok(Expired),
+            AttemptEvent::Released => Ok(Released),
+            AttemptEvent::Cancelled => Ok(Cancelled),
+        },
     }
 }
 
