@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Json, Path, Query, Result};
 use crate::lists::{self, Format, LIMIT_DEFAULT, LIMIT_MAX};
 use crate::notifications::{Announcement, announce};
-use crate::spreadsheet;
+use crate::spreadsheet::{self, Column, or_empty};
 use state::PayoutEvent;
 
 const KEY_CHARS_MAX: usize = 200;
@@ -67,6 +67,19 @@ pub async fn page(app: &App, caller: &Caller, before: Option<PayoutId>, limit: u
     Ok(lists::page(items, limit, |last| last.id.to_string()))
 }
 
+const COLUMNS: [Column<Payout>; 10] = [
+    Column("id", |payout| payout.id.to_string()),
+    Column("account_id", |payout| payout.account_id.to_string()),
+    Column("account_name", |payout| payout.account_name.clone()),
+    Column("currency", |payout| payout.currency.clone()),
+    Column("amount_micros", |payout| payout.amount_micros.0.to_string()),
+    Column("status", |payout| payout.status.to_string()),
+    Column("wallet_address", |payout| or_empty(payout.wallet_address.as_ref())),
+    Column("reference", |payout| or_empty(payout.reference.as_ref())),
+    Column("created_at", |payout| payout.created_at.to_string()),
+    Column("ended_at", |payout| or_empty(payout.ended_at)),
+];
+
 /// All that the caller may see, or the newest `limit`.
 pub async fn csv(
     app: &App,
@@ -74,44 +87,16 @@ pub async fn csv(
     mut before: Option<PayoutId>,
     limit: Option<u32>,
 ) -> Result<Response> {
-    let columns = [
-        "id",
-        "account_id",
-        "account_name",
-        "currency",
-        "amount_micros",
-        "status",
-        "wallet_address",
-        "reference",
-        "created_at",
-        "ended_at",
-    ];
-    let mut rows = vec![columns.map(str::to_owned).to_vec()];
+    let mut rows = vec![spreadsheet::head(&COLUMNS)];
     loop {
         let List { items, next_cursor } = page(app, caller, before, limit.unwrap_or(LIMIT_MAX)).await?;
-        rows.extend(items.iter().map(record));
+        rows.extend(items.iter().map(|payout| spreadsheet::row(&COLUMNS, payout)));
         before = items.last().map(|last| last.id);
         if next_cursor.is_none() || limit.is_some() {
             break;
         }
     }
     spreadsheet::download("payouts.csv", rows)
-}
-
-fn record(payout: &Payout) -> Vec<String> {
-    let guarded = |text: Option<&str>| text.map(spreadsheet::guarded).unwrap_or_default();
-    vec![
-        payout.id.to_string(),
-        payout.account_id.to_string(),
-        guarded(Some(&payout.account_name)),
-        payout.currency.clone(),
-        payout.amount_micros.0.to_string(),
-        payout.status.to_string(),
-        guarded(payout.wallet_address.as_deref()),
-        guarded(payout.reference.as_deref()),
-        payout.created_at.to_string(),
-        payout.ended_at.map(|at| at.to_string()).unwrap_or_default(),
-    ]
 }
 
 /// Takes an amount out of an account's balance to be sent to its wallet. 201; 200 when its `Idempotency-Key`

@@ -5,6 +5,24 @@ use axum::response::{IntoResponse, Response};
 
 use crate::error::Result;
 
+/// A column: what it is called, and how it reads in a row of this kind.
+pub struct Column<T>(pub &'static str, pub fn(&T) -> String);
+
+/// The names of the columns.
+pub fn head<T>(columns: &[Column<T>]) -> Vec<String> {
+    columns.iter().map(|Column(name, _)| (*name).to_owned()).collect()
+}
+
+/// One row.
+pub fn row<T>(columns: &[Column<T>], of: &T) -> Vec<String> {
+    columns.iter().map(|Column(_, read)| read(of)).collect()
+}
+
+/// What is not known is an empty field.
+pub fn or_empty(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
 /// A download of `file_name` with these rows, the first of which names the columns.
 pub fn download(file_name: &str, rows: impl IntoIterator<Item = Vec<String>>) -> Result<Response> {
     let headers = [
@@ -30,7 +48,7 @@ fn harmless(field: &str) -> String {
 }
 
 /// What others wrote must not compute when a spreadsheet opens it.
-pub fn guarded(text: &str) -> String {
+fn guarded(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if is_formula { format!("'{text}") } else { text.to_owned() }
 }

@@ -1,7 +1,5 @@
 //! The history of attempts: one page as JSON, or all of it as CSV.
 
-use std::fmt::Write as _;
-
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
@@ -22,11 +20,30 @@ use crate::error::{Error, Json, Query, Result};
 use crate::filter::Filter;
 use crate::lists::{self, Format, LIMIT_MAX, given};
 use crate::row::{narrow, parsed};
-use crate::spreadsheet;
+use crate::spreadsheet::{self, Column, or_empty};
 
-const CSV_HEADER: &str = "id,task_id,job_id,worker_id,slot,gpu_uuid,gpu_name,status,error,progress_ratio,\
-    render_seconds,currency,cost_micros,reward_micros,reward_status,started_at,completed_at,worker_name,\
-    first_frame,last_frame\r\n";
+const COLUMNS: [Column<HistoryRow>; 20] = [
+    Column("id", |row| row.id.to_string()),
+    Column("task_id", |row| row.task_id.to_string()),
+    Column("job_id", |row| row.job_id.to_string()),
+    Column("worker_id", |row| row.worker_id.to_string()),
+    Column("slot", |row| row.slot.to_string()),
+    Column("gpu_uuid", |row| or_empty(row.gpu_uuid.as_ref())),
+    Column("gpu_name", |row| or_empty(row.gpu_name.as_ref())),
+    Column("status", |row| row.status.to_string()),
+    Column("error", |row| or_empty(row.error.as_ref())),
+    Column("progress_ratio", |row| or_empty(row.progress_ratio)),
+    Column("render_seconds", |row| or_empty(row.render_seconds)),
+    Column("currency", |row| row.currency.clone()),
+    Column("cost_micros", |row| row.cost_micros.0.to_string()),
+    Column("reward_micros", |row| or_empty(row.reward_micros.map(|reward| reward.0))),
+    Column("reward_status", |row| or_empty(row.reward_status)),
+    Column("started_at", |row| or_empty(row.started_at)),
+    Column("completed_at", |row| or_empty(row.completed_at)),
+    Column("worker_name", |row| row.worker_name.clone()),
+    Column("first_frame", |row| row.first_frame.to_string()),
+    Column("last_frame", |row| row.last_frame.to_string()),
+];
 
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -252,67 +269,15 @@ fn csv(
             let mut conn = app.db.read().await?;
             let limit_now = limit.unwrap_or(LIMIT_MAX);
             let (rows, next) = page(&mut conn, &filter, sorting, after, limit_now, currency).await?;
-            let text: String = rows.iter().map(csv_row).collect();
+            let text = spreadsheet::text(rows.iter().map(|row| spreadsheet::row(&COLUMNS, row)))?;
             let rest = next.filter(|_| limit.is_none()).map(|next| (Some(next), None));
             Ok(Some((Bytes::from(text), rest)))
         }
     });
-    let head = stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
+    let head = stream::once(async { Ok(Bytes::from(spreadsheet::text([spreadsheet::head(&COLUMNS)])?)) });
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"attempts.csv\""),
     ];
     (headers, Body::from_stream(head.chain(pages))).into_response()
-}
-
-fn csv_row(row: &HistoryRow) -> String {
-    fn shown(value: Option<impl ToString>) -> String {
-        value.map(|value| value.to_string()).unwrap_or_default()
-    }
-    let fields = [
-        row.id.to_string(),
-        row.task_id.to_string(),
-        row.job_id.to_string(),
-        row.worker_id.to_string(),
-        row.slot.to_string(),
-        quoted(row.gpu_uuid.as_deref()),
-        quoted(row.gpu_name.as_deref()),
-        row.status.to_string(),
-        quoted(row.error.as_deref()),
-        shown(row.progress_ratio),
-        shown(row.render_seconds),
-        row.currency.clone(),
-        row.cost_micros.0.to_string(),
-        shown(row.reward_micros.map(|reward| reward.0)),
-        shown(row.reward_status),
-        shown(row.started_at),
-        shown(row.completed_at),
-        quoted(Some(&row.worker_name)),
-        row.first_frame.to_string(),
-        row.last_frame.to_string(),
-    ];
-    let mut line = fields.join(",");
-    line.push_str("\r\n");
-    line
-}
-
-/// Text that others wrote, quoted by RFC 4180; a spreadsheet must not take it for a formula.
-fn quoted(text: Option<&str>) -> String {
-    let Some(text) = text else { return String::new() };
-    let text = spreadsheet::guarded(text);
-    let mut field = String::with_capacity(text.len() + 3);
-    let _ = write!(field, "\"{}\"", text.replace('"', "\"\""));
-    field
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_field_stays_one_field_and_no_formula() {
-        assert_eq!(quoted(Some("a \"b\",\nc")), "\"a \"\"b\"\",\nc\"");
-        assert_eq!(quoted(Some("=1+1")), "\"'=1+1\"");
-        assert_eq!(quoted(None), "");
-    }
 }

@@ -19,7 +19,7 @@ use crate::auth::{Caller, Provider};
 use crate::error::{Error, Json, Query, Result};
 use crate::ledger::store::earned_of;
 use crate::lists::{self, Format};
-use crate::spreadsheet;
+use crate::spreadsheet::{self, Column, or_empty};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -278,28 +278,35 @@ fn busy_slots(worker: &Worker) -> usize {
     worker.slots.iter().filter(|slot| slot.status == SlotStatus::Busy).count()
 }
 
-const CSV_COLUMNS: [&str; 21] = [
-    "id",
-    "name",
-    "status",
-    "offline_reason",
-    "account",
-    "tags",
-    "created_at",
-    "updated_at",
-    "last_heartbeat_at",
-    "uptime_seconds",
-    "availability_ratio",
-    "os",
-    "ip",
-    "agent_version",
-    "gpus",
-    "memory_total_bytes",
-    "slots_busy",
-    "slots",
-    "currency",
-    "earnings_micros",
-    "points",
+/// A worker as CSV has it.
+struct Line {
+    worker: Worker,
+    account: String,
+    currency: String,
+}
+
+const COLUMNS: [Column<Line>; 21] = [
+    Column("id", |line| line.worker.id.to_string()),
+    Column("name", |line| line.worker.name.to_string()),
+    Column("status", |line| line.worker.status.to_string()),
+    Column("offline_reason", |line| or_empty(line.worker.offline_reason)),
+    Column("account", |line| line.account.clone()),
+    Column("tags", |line| line.worker.tags.join(",")),
+    Column("created_at", |line| line.worker.created_at.to_string()),
+    Column("updated_at", |line| line.worker.updated_at.to_string()),
+    Column("last_heartbeat_at", |line| or_empty(line.worker.last_heartbeat_at)),
+    Column("uptime_seconds", |line| or_empty(line.worker.uptime_seconds)),
+    Column("availability_ratio", |line| or_empty(line.worker.availability_ratio)),
+    Column("os", |line| or_empty(line.worker.os.as_ref())),
+    Column("ip", |line| or_empty(line.worker.ip.as_ref())),
+    Column("agent_version", |line| or_empty(line.worker.agent_version.as_ref())),
+    Column("gpus", |line| gpu_names(&line.worker)),
+    Column("memory_total_bytes", |line| or_empty(line.worker.memory_total_bytes)),
+    Column("slots_busy", |line| busy_slots(&line.worker).to_string()),
+    Column("slots", |line| line.worker.slots.len().to_string()),
+    Column("currency", |line| line.currency.clone()),
+    Column("earnings_micros", |line| line.worker.earnings_micros.0.to_string()),
+    Column("points", |line| line.worker.points.to_string()),
 ];
 
 /// All that match, in the list's order.
@@ -310,39 +317,16 @@ pub async fn csv(app: &App, caller: &Caller, query: &ListQuery) -> Result<Respon
         found.reverse();
     }
     let workers = shown(app, found.iter()).await?;
-    let head = CSV_COLUMNS.map(str::to_owned).to_vec();
-    let accounts = found.iter().map(|standing| standing.row.account_name.as_str());
-    let rows = workers.iter().zip(accounts);
-    let rows = rows.map(|(worker, account)| csv_row(worker, account, &app.settings.currency));
-    spreadsheet::download("workers.csv", std::iter::once(head).chain(rows))
+    let lines = workers.into_iter().zip(&found).map(|(worker, standing)| Line {
+        worker,
+        account: standing.row.account_name.clone(),
+        currency: app.settings.currency.clone(),
+    });
+    let rows = lines.map(|line| spreadsheet::row(&COLUMNS, &line));
+    spreadsheet::download("workers.csv", std::iter::once(spreadsheet::head(&COLUMNS)).chain(rows))
 }
 
-fn csv_row(worker: &Worker, account: &str, currency: &str) -> Vec<String> {
-    fn or_empty(value: Option<impl ToString>) -> String {
-        value.map(|value| value.to_string()).unwrap_or_default()
-    }
-    let gpus = worker.gpus.iter().map(|gpu| gpu.name.as_deref().unwrap_or(&gpu.uuid)).collect::<Vec<_>>();
-    vec![
-        worker.id.to_string(),
-        worker.name.to_string(),
-        worker.status.to_string(),
-        or_empty(worker.offline_reason),
-        account.to_owned(),
-        worker.tags.join(","),
-        worker.created_at.to_string(),
-        worker.updated_at.to_string(),
-        or_empty(worker.last_heartbeat_at),
-        or_empty(worker.uptime_seconds),
-        or_empty(worker.availability_ratio),
-        or_empty(worker.os.as_ref()),
-        or_empty(worker.ip.as_ref()),
-        or_empty(worker.agent_version.as_ref()),
-        gpus.join(", "),
-        or_empty(worker.memory_total_bytes),
-        busy_slots(worker).to_string(),
-        worker.slots.len().to_string(),
-        currency.to_owned(),
-        worker.earnings_micros.0.to_string(),
-        worker.points.to_string(),
-    ]
+fn gpu_names(worker: &Worker) -> String {
+    let names = worker.gpus.iter().map(|gpu| gpu.name.as_deref().unwrap_or(&gpu.uuid));
+    names.collect::<Vec<_>>().join(", ")
 }
