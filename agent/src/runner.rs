@@ -87,11 +87,8 @@ impl Runner {
         loop {
             let free = self.can_take().await;
             // The same id until it is answered: a lost answer must not cost a lease.
-            let ask = LeaseRequest {
-                ask_id: Uuid::now_v7().simple().to_string(),
-                slots: free,
-                wait_seconds: LEASE_WAIT_SECONDS,
-            };
+            let ask =
+                LeaseRequest { ask_id: Uuid::now_v7().into(), slots: free, wait_seconds: LEASE_WAIT_SECONDS };
             let (response, asked) = self.answer(&ask).instrument(info_span!("tasks asked")).await;
             // A registry that stops sends its askers away at once.
             if response.leases.is_empty() {

@@ -47,8 +47,7 @@ impl Line {
 
 async fn token(registry: &Registry) -> TokenWord {
     // Asks for no slot, so it gets no task.
-    let ask =
-        LeaseRequest { ask_id: Uuid::now_v7().simple().to_string(), slots: Vec::new(), wait_seconds: 0 };
+    let ask = LeaseRequest { ask_id: Uuid::now_v7().into(), slots: Vec::new(), wait_seconds: 0 };
     match registry.leases(&ask).await {
         // That it asked for nothing can be refused only once it is known who asks.
         Ok(_) | Err(CallError::Refused { .. } | CallError::LeaseLost(_)) => TokenWord::Accepted,

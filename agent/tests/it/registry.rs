@@ -17,10 +17,10 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use pictor_protocol::{
-    AttemptEnded, AttemptId, AttemptStatus, DesiredState, Earned, EnrolRequest, FrameRange, HeartbeatRequest,
-    HeartbeatResponse, HeldLease, JobId, Lease, LeaseRequest, LeaseState, LeasesResponse, Micros, Problem,
-    SlotDesired, StoredFrame, TaskId, TestRenderId, TestRenderReport, WantedTestRender, WorkerConfig,
-    WorkerId,
+    AskId, AttemptEnded, AttemptId, AttemptStatus, DesiredState, Earned, EnrolRequest, FrameRange,
+    HeartbeatRequest, HeartbeatResponse, HeldLease, JobId, Lease, LeaseRequest, LeaseState, LeasesResponse,
+    Micros, Problem, SlotDesired, StoredFrame, TaskId, TestRenderId, TestRenderReport, WantedTestRender,
+    WorkerConfig, WorkerId,
 };
 use sha2::{Digest, Sha256};
 
@@ -34,7 +34,7 @@ pub(crate) struct Books {
     pub(crate) beats: Vec<HeartbeatRequest>,
     /// What is handed out next.
     pub(crate) leases: VecDeque<Lease>,
-    answered: HashMap<String, Vec<Lease>>,
+    answered: HashMap<AskId, Vec<Lease>>,
     pub(crate) asks: Vec<LeaseRequest>,
     pub(crate) scene: Vec<u8>,
     pub(crate) scene_fetches: usize,

@@ -68,8 +68,11 @@ impl Hand {
         until(&format!("{} has a task", self.name), async || {
             self.heartbeat(network, &[]).await;
             asked += 1;
-            let ask =
-                LeaseRequest { ask_id: format!("{}-{asked}", self.name), slots: vec![0], wait_seconds: 1 };
+            let ask = LeaseRequest {
+                ask_id: format!("{}-{asked}", self.name).try_into().expect("a short name"),
+                slots: vec![0],
+                wait_seconds: 1,
+            };
             let ask = serde_json::to_value(ask).expect("JSON");
             let response = network.call(&self.token, Method::POST, "/v1/agent/leases", Some(ask)).await;
             let (status, text) = (response.status(), response.text().await.expect("a body"));

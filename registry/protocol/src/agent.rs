@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, HealthFinding, JobId, LeaseState, Micros,
-    Sha256, SlotDesired, SlotReason, SlotStatus, TaskId, UnixMillis, WantedTestRender, WorkerName,
+    AskId, AttemptId, BlenderInstall, Cpu, DesiredState, FrameRange, Gpu, HealthFinding, JobId, LeaseState,
+    Micros, Sha256, SlotDesired, SlotReason, SlotStatus, TaskId, UnixMillis, WantedTestRender, WorkerName,
 };
 
 /// `POST /v1/agent/heartbeat`, every `heartbeat_seconds`: what the worker is and does.
@@ -116,7 +116,7 @@ pub struct Earned {
 #[serde(deny_unknown_fields)]
 pub struct LeaseRequest {
     /// Names the asking: the same one again gets the same leases again.
-    pub ask_id: String,
+    pub ask_id: AskId,
     pub slots: Vec<u32>,
     /// At most 25.
     pub wait_seconds: u32,

@@ -170,9 +170,60 @@ id!(
     "aud"
 );
 
+/// Names one asking for leases: the same one again gets the same leases again. Kept as its asker made it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AskId(String);
+
+/// Why a text names no asking.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("ask_id: 1 to {ASK_ID_CHARS_MAX} characters")]
+pub struct AskIdError;
+
+const ASK_ID_CHARS_MAX: usize = 128;
+
+impl AskId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Uuid> for AskId {
+    fn from(uuid: Uuid) -> AskId {
+        AskId(uuid.simple().to_string())
+    }
+}
+
+impl TryFrom<String> for AskId {
+    type Error = AskIdError;
+
+    fn try_from(text: String) -> Result<AskId, AskIdError> {
+        let fits = (1..=ASK_ID_CHARS_MAX).contains(&text.chars().count());
+        if fits { Ok(AskId(text)) } else { Err(AskIdError) }
+    }
+}
+
+impl From<AskId> for String {
+    fn from(ask: AskId) -> String {
+        ask.0
+    }
+}
+
+impl utoipa::PartialSchema for AskId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .min_length(Some(1))
+            .max_length(Some(ASK_ID_CHARS_MAX))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for AskId {}
+
 #[cfg(test)]
 mod tests {
-    use super::{JobId, WorkerId};
+    use super::{AskId, JobId, WorkerId};
 
     #[test]
     fn text_form_round_trips_and_sorts_by_time() {
@@ -181,6 +232,16 @@ mod tests {
         assert_eq!(early.to_string().parse::<WorkerId>(), Ok(early));
         assert!(early < late && early.to_string() < late.to_string());
         assert_eq!((early.unix_millis(), late.unix_millis()), (1_000, 2_000));
+    }
+
+    #[test]
+    fn an_asking_is_named_by_1_to_128_characters() {
+        let read = |text: String| AskId::try_from(text).map(|ask| ask.as_str().to_owned());
+        assert_eq!(read("é".repeat(128)), Ok("é".repeat(128)));
+        assert_eq!(AskId::from(uuid::Uuid::nil()).as_str(), "0".repeat(32));
+        for wrong in [String::new(), "x".repeat(129)] {
+            assert_eq!(read(wrong).unwrap_err().to_string(), "ask_id: 1 to 128 characters");
+        }
     }
 
     #[test]

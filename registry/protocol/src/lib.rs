@@ -45,8 +45,8 @@ pub use enrolment::{CreatedEnrolment, EnrolRequest, Enrolment, NewEnrolment, New
 pub use frames::{FrameRange, FrameRangeError};
 pub use history::{Attempt, HistoryRow};
 pub use ids::{
-    AccountId, AttemptId, AuditEventId, ChannelId, DeliveryId, EnrolmentId, IdError, IncidentId, JobId,
-    PayoutId, SessionId, TaskId, TestRenderId, TokenId, TransferId, WorkerId,
+    AccountId, AskId, AskIdError, AttemptId, AuditEventId, ChannelId, DeliveryId, EnrolmentId, IdError,
+    IncidentId, JobId, PayoutId, SessionId, TaskId, TestRenderId, TokenId, TransferId, WorkerId,
 };
 pub use job::{Job, JobFrame, JobSettings, Spending};
 pub use ledger::{BookSum, Ledger, Transfer};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use pictor_protocol::{
-    AttemptId, HeartbeatRequest, Lease, LeaseRequest, LeasesResponse, UnixMillis, WorkerId,
+    AskId, AttemptId, HeartbeatRequest, Lease, LeaseRequest, LeasesResponse, UnixMillis, WorkerId,
 };
 use pictor_telemetry::{Moment, TraceParent};
 use sqlx::AnyConnection;
@@ -21,7 +21,6 @@ use crate::workers::{self, Facts, may_work};
 
 const WAIT_SECONDS_MAX: u32 = 25;
 const SLOTS_MAX: usize = 256;
-const ASK_ID_CHARS_MAX: usize = 128;
 /// A wake-up of another replica does not reach this one, so a waiting asker also looks by itself.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -29,7 +28,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 struct Ask {
     worker_id: WorkerId,
-    ask_id: String,
+    ask_id: AskId,
     /// Its agent's last heartbeat says so.
     accepts_tasks: bool,
     /// One for each slot that is asked for.
@@ -76,9 +75,6 @@ pub(super) async fn ask(
 }
 
 fn check(request: &LeaseRequest) -> Result<()> {
-    if request.ask_id.is_empty() || request.ask_id.chars().count() > ASK_ID_CHARS_MAX {
-        return Err(Error::Invalid(format!("ask_id: 1 to {ASK_ID_CHARS_MAX} characters")));
-    }
     if request.wait_seconds > WAIT_SECONDS_MAX {
         return Err(Error::Invalid(format!("wait_seconds: at most {WAIT_SECONDS_MAX}")));
     }

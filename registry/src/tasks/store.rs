@@ -1,8 +1,8 @@
 //! The SQL of single tasks and attempts. Their statuses are written here and nowhere else.
 
 use pictor_protocol::{
-    AccountId, AttemptId, AttemptStatus, FeeRatio, FrameRange, JobId, Micros, Sha256, StoredFrame, TaskId,
-    TaskStatus, UnixMillis, WorkerId,
+    AccountId, AskId, AttemptId, AttemptStatus, FeeRatio, FrameRange, JobId, Micros, Sha256, StoredFrame,
+    TaskId, TaskStatus, UnixMillis, WorkerId,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
@@ -83,7 +83,7 @@ pub struct NewAttempt {
     pub slot: u32,
     pub gpu_uuid: Option<String>,
     pub gpu_name: Option<String>,
-    pub ask_id: String,
+    pub ask_id: AskId,
     pub lease_seconds: i64,
 }
 
@@ -163,11 +163,11 @@ pub async fn assignment(
 pub async fn asked_before(
     conn: &mut AnyConnection,
     worker: WorkerId,
-    ask_id: &str,
+    ask_id: &AskId,
 ) -> Result<Vec<Assignment>> {
     sqlx::query(select_assignment!("WHERE a.worker_id = $1 AND a.ask_id = $2 ORDER BY a.slot"))
         .bind(worker.to_string())
-        .bind(ask_id.to_owned())
+        .bind(ask_id.as_str().to_owned())
         .fetch_all(conn)
         .await?
         .iter()
@@ -240,7 +240,7 @@ pub async fn lease(conn: &mut AnyConnection, pick: &Pick, new: &NewAttempt, now:
     .bind(i64::from(new.slot))
     .bind(new.gpu_uuid.clone())
     .bind(new.gpu_name.clone())
-    .bind(new.ask_id.clone())
+    .bind(new.ask_id.as_str().to_owned())
     .bind(pick.cost.0)
     .bind(now.0)
     .bind(expires.0)

@@ -49,7 +49,7 @@ async fn claim(
         slot: 0,
         gpu_uuid: None,
         gpu_name: None,
-        ask_id: id.to_string(),
+        ask_id: id.to_string().try_into().unwrap(),
         lease_seconds: LEASE_SECONDS,
     };
     Ok(store::lease(conn, &pick, &new, now).await?.then_some(id))
