@@ -24,23 +24,17 @@ const SLOTS_MAX: usize = 256;
 /// A wake-up of another replica does not reach this one, so a waiting asker also looks by itself.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What one asking comes down to.
+/// What one asking comes down to, once there is something to give.
 #[derive(Clone)]
 struct Ask {
     worker_id: WorkerId,
     ask_id: AskId,
     /// Its agent's last heartbeat says so.
     accepts_tasks: bool,
-    /// One for each slot that is asked for.
+    /// One for each slot that may work, as far as was seen.
     attempts: Vec<NewAttempt>,
-    lease_seconds: i64,
-}
-
-impl Ask {
     /// What others have failed to take since then may also go to who failed it.
-    fn waited_since(&self, now: UnixMillis) -> UnixMillis {
-        now.plus_seconds(-self.lease_seconds)
-    }
+    waited_since: UnixMillis,
 }
 
 #[utoipa::path(post, path = "/v1/agent/leases", request_body = LeaseRequest, responses((status = 200, body = LeasesResponse)))]
@@ -89,13 +83,32 @@ fn check(request: &LeaseRequest) -> Result<()> {
 
 /// The answer to an asking as things stand; `None` while there is nothing to give.
 async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Option<Vec<Lease>>> {
-    let (now, ask) = (app.clock.now(), ask_of(app, agent, request));
-    // Looks before it asks to write: most awakened askers find that another was faster.
-    match consider(&mut *app.db.read().await?, &ask, now).await? {
-        Considered::Again(before) => return Ok(Some(held(&before, now))),
-        Considered::Nothing => return Ok(None),
-        Considered::Grant(_) => {}
-    }
+    let now = app.clock.now();
+    let waited_since = now.plus_seconds(-i64::from(app.settings.lease_seconds));
+    let seen = app.presence.get(agent.worker_id);
+    let accepts_tasks = seen.as_ref().is_some_and(|seen| seen.report.accepts_tasks);
+    // Looks before it asks to write: most awakened askers find that another was faster. Whoever waits to write holds no
+    // connection to read.
+    let able = {
+        let mut conn = app.db.read().await?;
+        let before = store::asked_before(&mut conn, agent.worker_id, &request.ask_id).await?;
+        if !before.is_empty() {
+            return Ok(Some(held(&before, now)));
+        }
+        // What its agent says costs no look into the database, and a job is what is missing most often.
+        if !accepts_tasks || next_job(&mut conn, agent.worker_id, waited_since).await?.is_none() {
+            return Ok(None);
+        }
+        able(&mut conn, agent.worker_id, accepts_tasks, &request.slots, now).await?
+    };
+    let Some(seen) = seen.filter(|_| !able.is_empty()) else { return Ok(None) };
+    let ask = Ask {
+        worker_id: agent.worker_id,
+        ask_id: request.ask_id.clone(),
+        accepts_tasks,
+        attempts: able.iter().map(|slot| new_attempt(app, agent, request, &seen.report, *slot)).collect(),
+        waited_since,
+    };
     let dialect = app.db.dialect();
     let began = Instant::now();
     let granted = app
@@ -113,53 +126,24 @@ async fn answer(app: &App, agent: Agent, request: &LeaseRequest) -> Result<Optio
     Ok((!leases.is_empty()).then_some(leases))
 }
 
-fn ask_of(app: &App, agent: Agent, request: &LeaseRequest) -> Ask {
-    let seen = app.presence.get(agent.worker_id);
-    let report = seen.as_ref().map(|seen| &*seen.report);
-    Ask {
-        worker_id: agent.worker_id,
-        ask_id: request.ask_id.clone(),
-        accepts_tasks: report.is_some_and(|report| report.accepts_tasks),
-        attempts: request.slots.iter().map(|slot| new_attempt(app, agent, request, report, *slot)).collect(),
-        lease_seconds: i64::from(app.settings.lease_seconds),
-    }
-}
-
-/// What is to be done about an asking.
-enum Considered {
-    /// It was answered before, by these.
-    Again(Vec<Assignment>),
-    Nothing,
-    /// These may be given a task each, as far as there are any.
-    Grant(Vec<NewAttempt>),
-}
-
-/// The questions of an asking, in their order: asked once to look and once more where it is written, for what
-/// holds between the two may change.
-async fn consider(conn: &mut AnyConnection, ask: &Ask, now: UnixMillis) -> Result<Considered> {
-    // The same asking can come twice at once, when the first one's connection broke.
-    let before = store::asked_before(conn, ask.worker_id, &ask.ask_id).await?;
-    if !before.is_empty() {
-        return Ok(Considered::Again(before));
-    }
-    // What its agent says costs no look into the database, and a job is what is missing most often.
-    if !ask.accepts_tasks || next_job(conn, ask.worker_id, ask.waited_since(now)).await?.is_none() {
-        return Ok(Considered::Nothing);
-    }
-    let worker = workers::store::get(conn, ask.worker_id, None).await?;
-    let tested = workers::test_render::running_slots(conn, ask.worker_id, now).await?;
-    let may = |new: &&NewAttempt| {
-        let facts = Facts {
-            accepts_tasks: ask.accepts_tasks,
-            desired: worker.slot_desired(new.slot),
-            renders_test: tested.contains(&new.slot),
-        };
-        may_work(facts)
-            .inspect_err(|why| tracing::debug!(worker = %ask.worker_id, slot = new.slot, ?why, "no work"))
+/// Those of the slots that may work. Asked once to look and once more where it is written, for what holds between the
+/// two may change.
+async fn able(
+    conn: &mut AnyConnection,
+    worker_id: WorkerId,
+    accepts_tasks: bool,
+    slots: &[u32],
+    now: UnixMillis,
+) -> Result<Vec<u32>> {
+    let worker = workers::store::get(conn, worker_id, None).await?;
+    let tested = workers::test_render::running_slots(conn, worker_id, now).await?;
+    let may = |slot: &&u32| {
+        let (desired, renders_test) = (worker.slot_desired(**slot), tested.contains(slot));
+        may_work(Facts { accepts_tasks, desired, renders_test })
+            .inspect_err(|why| tracing::debug!(worker = %worker_id, slot, ?why, "no work"))
             .is_ok()
     };
-    let attempts: Vec<NewAttempt> = ask.attempts.iter().filter(may).cloned().collect();
-    Ok(if attempts.is_empty() { Considered::Nothing } else { Considered::Grant(attempts) })
+    Ok(slots.iter().filter(may).copied().collect())
 }
 
 fn held(before: &[Assignment], now: UnixMillis) -> Vec<Lease> {
@@ -200,13 +184,12 @@ fn new_attempt(
     app: &App,
     agent: Agent,
     request: &LeaseRequest,
-    report: Option<&HeartbeatRequest>,
+    report: &HeartbeatRequest,
     slot: u32,
 ) -> NewAttempt {
-    let (slots, gpus) = report.map_or((&[][..], &[][..]), |report| (&report.slots, &report.gpus));
-    let gpu_uuid =
-        slots.iter().find(|reported| reported.slot == slot).and_then(|found| found.gpu_uuid.clone());
-    let gpu = gpus.iter().find(|gpu| Some(&gpu.uuid) == gpu_uuid.as_ref());
+    let reported = report.slots.iter().find(|reported| reported.slot == slot);
+    let gpu_uuid = reported.and_then(|reported| reported.gpu_uuid.clone());
+    let gpu = report.gpus.iter().find(|gpu| Some(&gpu.uuid) == gpu_uuid.as_ref());
     NewAttempt {
         id: app.clock.id(AttemptId::from_parts),
         worker_id: agent.worker_id,
@@ -225,19 +208,18 @@ async fn grant(
     ask: &Ask,
     now: UnixMillis,
 ) -> Result<Vec<Granted>> {
-    let attempts = match consider(conn, ask, now).await? {
-        Considered::Again(before) => {
-            let again = |lease| Granted { lease, how: How::Again };
-            return Ok(held(&before, now).into_iter().map(again).collect());
-        }
-        Considered::Nothing => return Ok(Vec::new()),
-        Considered::Grant(attempts) => attempts,
-    };
-    let waited_since = ask.waited_since(now);
+    // The same asking can come twice at once, when the first one's connection broke.
+    let before = store::asked_before(conn, ask.worker_id, &ask.ask_id).await?;
+    if !before.is_empty() {
+        let again = |lease| Granted { lease, how: How::Again };
+        return Ok(held(&before, now).into_iter().map(again).collect());
+    }
+    let slots: Vec<u32> = ask.attempts.iter().map(|new| new.slot).collect();
+    let able = able(conn, ask.worker_id, ask.accepts_tasks, &slots, now).await?;
     let mut granted = Vec::new();
-    for new in &attempts {
-        let Some(job) = next_job(conn, ask.worker_id, waited_since).await? else { break };
-        let Some(pick) = next_task(conn, dialect, ask.worker_id, job, waited_since).await? else {
+    for new in ask.attempts.iter().filter(|new| able.contains(&new.slot)) {
+        let Some(job) = next_job(conn, ask.worker_id, ask.waited_since).await? else { break };
+        let Some(pick) = next_task(conn, dialect, ask.worker_id, job, ask.waited_since).await? else {
             break;
         };
         if !store::lease(conn, &pick, new, now).await? {

@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 use pictor_protocol::{
     AttemptStatus, JobStatus, OfflineReason, PayoutStatus, SlotStatus, TaskStatus, WorkerStatus,
 };
+use pictor_registry::tasks::sets::LEASED_JOBS;
 use sqlx::Row;
 
 use crate::database::Place;
@@ -78,30 +79,17 @@ fn missing(place: &str, words: &[&str], has: impl Fn(&str) -> bool) -> Vec<Strin
     words.iter().filter(|word| !has(word)).map(|word| format!("{place}: {word}")).collect()
 }
 
-/// Whose tasks can be leased.
-fn is_leased_from(status: JobStatus) -> bool {
-    match status {
-        JobStatus::Pending | JobStatus::Running => true,
-        JobStatus::Paused | JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => false,
-    }
-}
-
 async fn the_schema_knows_every_word(place: Place) {
     let db = place.open().await;
     let mut reader = db.read().await.unwrap();
     let columns = "SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL";
     let rows = sqlx::query(columns).fetch_all(&mut *reader).await.unwrap();
+    let leased = format!("status IN {LEASED_JOBS}");
     let mut unknown = Vec::new();
     for words in machines() {
         let mut named = vec![words.all.clone(), words.open.clone(), words.ended()];
         if words.what == "job" {
-            named.push(
-                JobStatus::ALL
-                    .iter()
-                    .filter(|status| is_leased_from(**status))
-                    .map(|status| status.as_str())
-                    .collect(),
-            );
+            named.extend(lists(&leased));
         }
         let table = format!("{}s", words.what);
         let mut is_checked = false;
