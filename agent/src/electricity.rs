@@ -2,12 +2,11 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::MissedTickBehavior};
-
 use pictor_measure::{
     host::HostSample,
     nvml::{GpuSample, Gpus},
 };
+use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::{
     economics::{Economics, GpuReading, Reading},
@@ -63,9 +62,9 @@ impl Electricity {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use pictor_blender::Device;
 
+    use super::*;
     use crate::economics::Table;
 
     #[tokio::test]

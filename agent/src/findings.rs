@@ -83,12 +83,11 @@ fn refusal_for(fact: Fact<'_>, finding: Finding) -> Option<Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use pictor_blender::{Installed, sandbox::Mode};
+    use pictor_measure::nvml::GpuSample;
     use semver::Version;
 
     use super::*;
-    use pictor_blender::{Installed, sandbox::Mode};
-    use pictor_measure::nvml::GpuSample;
-
     use crate::{
         devices::DeviceChoice,
         disk::Disk,

@@ -3,9 +3,9 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use pictor_measure::settings::{self, interval};
+use serde::Deserialize;
 
 use super::ALL;
-use serde::Deserialize;
 
 /// The table as written.
 #[derive(Debug, Default, Deserialize)]

@@ -1,8 +1,7 @@
 //! The GPUs: whether they are there, whether tasks use them, what holds them back, and the errors they reported.
 
-use pictor_protocol::Check;
-
 use pictor_measure::nvml::{Gpus, Missing, MissingGpu, XidEvent};
+use pictor_protocol::Check;
 
 use crate::{
     devices::DeviceChoice,

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use pictor_protocol::Check;
-
 use pictor_blender::{Installed, sandbox::Mode};
+use pictor_protocol::Check;
 
 use crate::{
     disk::{Disk, Room},
