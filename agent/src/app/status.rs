@@ -229,9 +229,7 @@ fn sentence(reason: &SlotReason) -> String {
         ReasonCode::Updating => "An update is about to be installed.".to_owned(),
         _ => {
             let words = reason.detail.clone().unwrap_or_else(|| reason.to_string());
-            let mut letters = words.chars();
-            let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-            format!("{first}{}.", letters.as_str())
+            format!("{}.", text::capitalised(&words))
         }
     }
 }

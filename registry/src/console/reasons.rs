@@ -40,7 +40,7 @@ pub(super) fn sentence(reason: &SlotReason, status: SlotStatus) -> String {
         ReasonCode::Updating => "An update is about to be installed.".to_owned(),
         // The agent's own words.
         ReasonCode::Health | ReasonCode::Refused | ReasonCode::Unknown => {
-            format!("{}.", capitalised(reason.to_string().trim_end_matches('.')))
+            format!("{}.", text::capitalised(reason.to_string().trim_end_matches('.')))
         }
     }
 }
@@ -49,13 +49,7 @@ pub(super) fn sentence(reason: &SlotReason, status: SlotStatus) -> String {
 pub(super) fn check_title(check: &str) -> String {
     let known = check.parse().map(Check::title);
     // An agent newer than this registry.
-    known.map_or_else(|_| capitalised(&check.replace('_', " ")), str::to_owned)
-}
-
-/// A text as a sentence begins.
-pub(super) fn capitalised(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    known.map_or_else(|_| text::capitalised(&check.replace('_', " ")), str::to_owned)
 }
 
 /// An agent's words, in which `commands` stand between backticks.

@@ -9,7 +9,7 @@ use pictor_protocol::{FrameRange, JobSettings, Micros, Role};
 
 use crate::App;
 use crate::console::form::TOKEN_FIELD;
-use crate::console::{Page, Visitor, reasons, said};
+use crate::console::{Page, Visitor, said};
 use crate::error::{Error, Result};
 use crate::jobs;
 use crate::ledger::store::{Book, balance};
@@ -149,7 +149,7 @@ fn refused(error: Error) -> Result<Refusal> {
 }
 
 fn sentence(text: &str) -> String {
-    format!("{}.", reasons::capitalised(text))
+    format!("{}.", text::capitalised(text))
 }
 
 impl Typed {
